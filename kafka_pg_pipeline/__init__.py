@@ -1,0 +1,3 @@
+"""Records from Kafka topics become rows in PostgreSQL, each exactly once, run by Dagster."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,1 @@
+"""What Dagster runs: ops, jobs, schedules, the sensor, and their metadata."""

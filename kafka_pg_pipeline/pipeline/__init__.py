@@ -1,0 +1,1 @@
+"""The use case: plan, read, decode, encode, write, in one loop."""

@@ -1,0 +1,1 @@
+"""The configuration file: its models, how it is read, and its errors."""
