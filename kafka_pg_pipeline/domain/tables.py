@@ -1,0 +1,82 @@
+"""The target table, as its catalog describes it."""
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class ColumnKind(str, Enum):
+    """How a column takes a JSON value; the types PostgreSQL groups under one input form."""
+
+    INTEGER = "integer"
+    NUMERIC = "numeric"
+    DOUBLE = "double"
+    BOOLEAN = "boolean"
+    TEXT = "text"
+    JSON = "json"
+    TIMESTAMP = "timestamp"
+    BYTEA = "bytea"
+    ARRAY = "array"
+    OTHER = "other"
+
+
+class MetadataField(str, Enum):
+    """The record's own attributes that a metadata column can hold."""
+
+    TOPIC = "topic"
+    PARTITION = "partition"
+    OFFSET = "offset"
+    TIMESTAMP = "timestamp"
+    TIMESTAMP_TYPE = "timestamp_type"
+    KEY = "key"
+    HEADERS = "headers"
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column that the loader fills.
+
+    ``type_name`` is PostgreSQL's ``format_type``. For INTEGER ``minimum`` and ``maximum`` bound
+    the value. ``field`` is the JSON field that fills it, unless ``metadata`` says otherwise.
+    """
+
+    name: str
+    type_name: str
+    kind: ColumnKind
+    nullable: bool = True
+    has_default: bool = False
+    minimum: int | None = None
+    maximum: int | None = None
+    field: str | None = None
+    metadata: MetadataField | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TableName:
+    """A schema-qualified table name, unquoted."""
+
+    schema: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.schema}.{self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> "TableName":
+        """``schema.name``, or ``name`` in ``public``."""
+        schema, _, name = text.rpartition(".")
+        return cls(schema or "public", name)
+
+
+@dataclass(frozen=True, slots=True)
+class TargetTable:
+    """The table a stream fills, with the columns that the loader writes, in table order.
+
+    ``plain`` says that nothing but the table itself sees a row arrive (no unique index, primary
+    key, exclusion constraint, foreign key or user trigger), so that rows may be copied straight
+    into it ahead of the compare-and-swap.
+    """
+
+    name: TableName
+    oid: int
+    columns: tuple[Column, ...]
+    plain: bool

@@ -1,0 +1,94 @@
+"""What the pipeline needs from the outside, one Protocol each."""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from kafka_pg_pipeline.domain.batches import EncodedBatch, WriteResult
+from kafka_pg_pipeline.domain.offsets import Position, TopicIdentity, TopicSnapshot
+from kafka_pg_pipeline.domain.records import Record
+from kafka_pg_pipeline.domain.tables import TargetTable
+
+
+class TopicInspector(Protocol):
+    """Looks at a topic without reading records; every call ends within its own deadline.
+
+    Raises KafkaUnavailableError, TopicMissingError or AuthenticationError.
+    """
+
+    def fetch_snapshot(self, topic: str) -> TopicSnapshot:
+        """Identity and bounds of all partitions, at the inspector's isolation level."""
+
+    def fetch_identity(self, topic: str) -> TopicIdentity:
+        """The topic's identity alone: one metadata round trip."""
+
+    def fetch_offsets_at(self, topic: str, timestamp: int) -> Mapping[int, int]:
+        """Per partition the first offset whose timestamp (ms) is not earlier, else its end."""
+
+    def close(self) -> None:
+        """Release connections and threads; safe to call twice."""
+
+
+class RecordReader(Protocol):
+    """Reads chosen partitions of one topic from chosen offsets, in one thread.
+
+    After any error the reader is closed and of no further use.
+    Raises KafkaUnavailableError, AuthenticationError, RetentionGapError (the start offset is no
+    longer there), LogRewrittenError (truncation) or UndecodableBatchError.
+    """
+
+    def poll(self, *, max_records: int, timeout_seconds: float) -> Mapping[int, Sequence[Record]]:
+        """Records per partition in offset order; empty when none arrived in time."""
+
+    def position(self, partition: int) -> int:
+        """First offset that no poll has covered: past control records and compacted holes."""
+
+    def finish(self, partition: int) -> None:
+        """Fetch no more of this partition."""
+
+    def close(self) -> None:
+        """Release connections and threads; safe to call twice."""
+
+
+class ReaderFactory(Protocol):
+    """Opens a reader of ``topic`` at ``start_offsets`` (partition → offset)."""
+
+    def __call__(self, topic: str, start_offsets: Mapping[int, int]) -> RecordReader: ...
+
+
+class PositionStore(Protocol):
+    """The stream's positions in PostgreSQL: the only truth about where to start."""
+
+    def fetch_positions(self) -> tuple[Position, ...]:
+        """All positions of the stream's topic, ascending by partition, without a lock."""
+
+    def check_in(
+        self, identity: TopicIdentity, start_offsets: Mapping[int, int], target: TargetTable
+    ) -> tuple[Position, ...]:
+        """Add positions for partitions that have none, in one transaction; return all."""
+
+
+class BatchWriter(Protocol):
+    """Writes a batch in one transaction: rows, dead letters, gaps, ledger and positions."""
+
+    def write(self, batch: EncodedBatch) -> WriteResult:
+        """COMMITTED or FENCED; anything else raises and leaves nothing behind.
+
+        Raises PostgresUnavailableError, ContentionError, OutcomeUnknownError, TargetError,
+        DeadLetterBudgetError or InvariantError.
+        """
+
+    def close(self) -> None:
+        """Release the connection; safe to call twice."""
+
+
+class ProgressListener(Protocol):
+    """Told of each committed batch; must not raise."""
+
+    def __call__(self, result: WriteResult) -> None: ...
+
+
+class StopSignal(Protocol):
+    """Asked between batches whether to stop; ``threading.Event`` satisfies it."""
+
+    def is_set(self) -> bool: ...
+
