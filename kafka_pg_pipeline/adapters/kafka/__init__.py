@@ -1,1 +1,1 @@
-"""kafka-python behind the ports."""
+"""Apache Kafka behind the ports: looking at topics, reading records, producing demo events."""

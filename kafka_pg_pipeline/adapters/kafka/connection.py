@@ -1,0 +1,158 @@
+"""Makes kafka-python clients that leave nothing behind, whatever goes wrong."""
+
+import ssl
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from kafka.net.compat import KafkaNetClient
+from kafka.net.manager import KafkaConnectionManager
+from kafka.net.selector import NetworkSelector
+
+from kafka_pg_pipeline.adapters.kafka.client_logs import quiet_client_logs
+from kafka_pg_pipeline.errors import ConfigurationError
+from kafka_pg_pipeline.settings.models import KafkaSettings
+
+BOOTSTRAP_TIMEOUT_SECONDS = 8.0
+CLOSE_TIMEOUT_SECONDS = 5.0
+
+T = TypeVar("T")
+
+
+class ClientKeeper:
+    """The ``kafka_client=`` factory of one driver object; keeps what it made, to close it.
+
+    kafka-python's constructors leave a thread and five file descriptors behind when they fail.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._net: Any = None
+        self._client: Any = None
+        self._manager: Any = None
+        self._closed = False
+
+    def __call__(self, **configs: Any) -> Any:
+        """Make the network client for the driver object under construction."""
+        make_net: Callable[..., Any] = NetworkSelector
+        make_manager: Callable[..., Any] = KafkaConnectionManager
+        make_client: Callable[..., Any] = KafkaNetClient
+        with self._lock:
+            if self._closed:
+                message = "the client was given up while it was being made"
+                raise ConnectionAbortedError(message)
+            self._net = make_net(**configs)
+            self._manager = make_manager(self._net, **configs)
+            self._client = make_client(net=self._net, manager=self._manager, **configs)
+            return self._client
+
+    @property
+    def manager(self) -> Any:
+        """The connection manager: sends single protocol requests."""
+        return self._manager
+
+    def close(self) -> None:
+        """Close sockets and end the IO thread, waiting a bounded time; safe to call twice."""
+        closer = threading.Thread(target=self._close, name="kafka-close", daemon=True)
+        closer.start()
+        closer.join(CLOSE_TIMEOUT_SECONDS)
+
+    def abandon(self) -> None:
+        """As ``close``, without waiting."""
+        threading.Thread(target=self._close, name="kafka-close", daemon=True).start()
+
+    def _close(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            if self._client is not None:
+                self._client.close()
+            elif self._net is not None:
+                self._net.close()
+
+
+def open_client(make: Callable[..., T], keeper: ClientKeeper, options: dict[str, Any]) -> T:
+    """``make(**options)`` on the keeper's network client, which is closed when that fails."""
+    quiet_client_logs()
+    try:
+        return make(kafka_client=keeper, **options)
+    except BaseException:
+        keeper.close()
+        raise
+
+
+def build_client_options(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
+    """The options that consumer, admin client and producer share.
+
+    Raises:
+        ConfigurationError: A security setting is missing, contradictory or unreadable.
+    """
+    return {
+        "bootstrap_servers": _parse_servers(settings.bootstrap_servers),
+        "client_id": client_id,
+        "bootstrap_timeout_ms": int(BOOTSTRAP_TIMEOUT_SECONDS * 1000),
+        "request_timeout_ms": int(settings.request_timeout_seconds * 1000),
+        "security_protocol": settings.security_protocol,
+        **_build_tls_options(settings),
+        **_build_sasl_options(settings),
+    }
+
+
+def _parse_servers(text: str) -> list[str]:
+    servers = [server.strip() for server in text.split(",") if server.strip()]
+    if not servers:
+        message = (
+            "no Kafka broker is named; set kafka.bootstrap_servers in the configuration file or "
+            "KAFKA_BOOTSTRAP_SERVERS in the environment"
+        )
+        raise ConfigurationError(message)
+    for server in servers:
+        _, _, port = server.rpartition(":")
+        if not port.isdigit() or not 0 < int(port) < 65536:
+            message = f"kafka.bootstrap_servers: {server!r} is not host:port"
+            raise ConfigurationError(message)
+    return servers
+
+
+def _build_tls_options(settings: KafkaSettings) -> dict[str, Any]:
+    if settings.security_protocol not in ("SSL", "SASL_SSL"):
+        return {}
+    try:
+        context = ssl.create_default_context(cafile=settings.ssl_cafile)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if settings.ssl_certfile is not None:
+            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
+    except OSError as error:
+        message = (
+            "kafka.ssl_cafile, kafka.ssl_certfile or kafka.ssl_keyfile cannot be used: "
+            f"{error.strerror or type(error).__name__}"
+        )
+        raise ConfigurationError(message) from error
+    return {"ssl_context": context}
+
+
+def _build_sasl_options(settings: KafkaSettings) -> dict[str, Any]:
+    if not settings.security_protocol.startswith("SASL_"):
+        return {}
+    if settings.security_protocol == "SASL_PLAINTEXT" and not settings.allow_insecure:
+        message = (
+            "kafka.security_protocol SASL_PLAINTEXT sends the password without encryption; use "
+            "SASL_SSL, or say kafka.allow_insecure: true"
+        )
+        raise ConfigurationError(message)
+    values = {
+        "sasl_mechanism": settings.sasl_mechanism,
+        "sasl_username": settings.sasl_username,
+        "sasl_password": settings.sasl_password,
+    }
+    missing = [f"kafka.{name}" for name, value in values.items() if not value]
+    if missing:
+        message = f"{settings.security_protocol} needs {', '.join(missing)}"
+        raise ConfigurationError(message)
+    password = settings.sasl_password.get_secret_value() if settings.sasl_password else ""
+    return {
+        "sasl_mechanism": settings.sasl_mechanism,
+        "sasl_plain_username": settings.sasl_username,
+        "sasl_plain_password": password,
+    }

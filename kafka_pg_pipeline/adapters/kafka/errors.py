@@ -1,0 +1,179 @@
+"""Sorts kafka-python's exceptions into the package's own tree, in one place."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import kafka.errors as driver
+
+from kafka_pg_pipeline.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    KafkaUnavailableError,
+    LogRewrittenError,
+    PipelineError,
+    RetentionGapError,
+    TopicMissingError,
+    UndecodableBatchError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a driver call was made, for the message: servers, topic and, if known, offset.
+
+    ``coordinates`` is ``topic[partition]@offset`` where the caller knows which record stopped it.
+    """
+
+    servers: str
+    topic: str | None = None
+    coordinates: str | None = None
+
+    def __str__(self) -> str:
+        return self.coordinates or (f"topic {self.topic!r}" if self.topic else self.servers)
+
+
+def translate_error(error: BaseException, place: Place) -> PipelineError:
+    """The error of our tree that ``error`` stands for.
+
+    The cause is kept only where the driver's own text cannot hold record content; a structure
+    error of a record quotes the bytes it stumbled on, and tracebacks end up in event logs.
+    """
+    if isinstance(error, PipelineError):
+        return error
+    for kinds, build in _RULES:
+        if isinstance(error, kinds):
+            translated = build(error, place)
+            break
+    else:
+        translated = _unavailable(error, place)
+    if not isinstance(translated, UndecodableBatchError) and isinstance(error, _SAFE_CAUSES):
+        translated.__cause__ = error
+    return translated
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same request may succeed a moment later on the same client."""
+    if isinstance(error, PipelineError):
+        return isinstance(error, KafkaUnavailableError)
+    return isinstance(
+        error, (driver.RetriableError, driver.UnknownBrokerIdError, KeyError, OSError)
+    ) and not isinstance(error, driver.InvalidTopicError)
+
+
+def format_coordinates(topic: str, partition: int, offset: int) -> str:
+    """``topic[partition]@offset``, as every message of this package names a record."""
+    return f"{topic}[{partition}]@{offset}"
+
+
+def _authentication(error: BaseException, place: Place) -> PipelineError:
+    return AuthenticationError(
+        f"the broker refused the credentials ({type(error).__name__}) at {place.servers}; check "
+        "kafka.sasl_mechanism, kafka.sasl_username and kafka.sasl_password"
+    )
+
+
+def _authorization(error: BaseException, place: Place) -> PipelineError:
+    return AuthenticationError(
+        f"access denied to {place} ({type(error).__name__}); grant this user DESCRIBE and READ "
+        "on the topic (and WRITE to produce)"
+    )
+
+
+def _topic_missing(_: BaseException, place: Place) -> PipelineError:
+    return TopicMissingError(
+        f"{place} does not exist on {place.servers}; create it, or correct the stream's topic"
+    )
+
+
+def _out_of_range(error: BaseException, place: Place) -> PipelineError:
+    return RetentionGapError(
+        f"{_tagged_offsets(error) or place} is not in the log any more (deleted by retention or "
+        "by hand, or the log was cut); decide with on_data_loss, accept-gap or reset"
+    )
+
+
+def _truncated(error: BaseException, place: Place) -> PipelineError:
+    partitions = getattr(error, "divergent_offsets", None) or {}
+    named = ", ".join(sorted(f"{tp.topic}[{tp.partition}]" for tp in partitions)) or str(place)
+    return LogRewrittenError(
+        f"the broker cut the log of {named} behind records already read (unclean leader "
+        "election); compare the table with the topic, then decide with reset"
+    )
+
+
+def _undecodable(error: BaseException, place: Place) -> PipelineError:
+    codec = _missing_codec(error)
+    if codec is not None:
+        return UndecodableBatchError(
+            f"the records at {place} are compressed with {codec}, and its library is not "
+            f"installed; run: pip install 'kafka-python[{codec}]'"
+        )
+    return UndecodableBatchError(
+        f"the batch at or after {place} cannot be decoded ({type(error).__name__}: wrong checksum, "
+        "broken structure, or a header name that is not UTF-8); nothing behind it in its batch "
+        "can be read by this client"
+    )
+
+
+def _incompatible(error: BaseException, place: Place) -> PipelineError:
+    return ConfigurationError(
+        f"the broker at {place.servers} does not support a request this package needs "
+        f"({type(error).__name__}); Apache Kafka 2.4 or newer is needed"
+    )
+
+
+def _configuration(error: BaseException, _: Place) -> PipelineError:
+    return ConfigurationError(f"the Kafka client refuses its settings: {error}")
+
+
+def _unavailable(error: BaseException, place: Place) -> PipelineError:
+    about = f" about {place}" if place.topic or place.coordinates else ""
+    return KafkaUnavailableError(
+        f"no usable answer from Kafka at {place.servers}{about} ({type(error).__name__}); check "
+        "that the broker runs and that kafka.bootstrap_servers and kafka.security_protocol fit"
+    )
+
+
+def _tagged_offsets(error: BaseException) -> str:
+    """``topic[partition]@offset`` of each partition that an out-of-range error names."""
+    offsets: Any = error.args[0] if error.args else None
+    if not isinstance(offsets, dict):
+        return ""
+    named = (format_coordinates(tp.topic, tp.partition, at) for tp, at in offsets.items())
+    return ", ".join(sorted(named))
+
+
+def _missing_codec(error: BaseException) -> str | None:
+    if not isinstance(error, driver.UnsupportedCodecError):
+        return None
+    found = re.search(r"\b(gzip|snappy|lz4|zstd)\b", str(error))
+    return found.group(1) if found else None
+
+
+_Rule = tuple[tuple[type[BaseException], ...], Callable[[BaseException, Place], PipelineError]]
+
+# The first rule that fits wins, so the narrower kinds stand first.
+_RULES: tuple[_Rule, ...] = (
+    (
+        (
+            driver.SaslAuthenticationFailedError,
+            driver.UnsupportedSaslMechanismError,
+            driver.IllegalSaslStateError,
+        ),
+        _authentication,
+    ),
+    ((driver.AuthorizationError,), _authorization),
+    ((driver.UnknownTopicOrPartitionError, driver.InvalidTopicError), _topic_missing),
+    ((driver.OffsetOutOfRangeError,), _out_of_range),
+    ((driver.LogTruncationError,), _truncated),
+    (
+        (driver.CorruptRecordError, driver.UnsupportedCodecError, UnicodeError),
+        _undecodable,
+    ),
+    ((driver.UnsupportedVersionError, driver.UnrecognizedBrokerVersion), _incompatible),
+    ((driver.KafkaConfigurationError,), _configuration),
+)
+
+_SAFE_CAUSES = (driver.KafkaError, OSError, TimeoutError)

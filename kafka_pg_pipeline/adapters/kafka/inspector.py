@@ -1,0 +1,183 @@
+"""Looks at topics through kafka-python's admin client, under a deadline."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from kafka import KafkaAdminClient, TopicPartition
+from kafka.admin import OffsetSpec
+from kafka.protocol.consumer import IsolationLevel
+from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
+
+from kafka_pg_pipeline.adapters.kafka.connection import (
+    ClientKeeper,
+    build_client_options,
+    open_client,
+)
+from kafka_pg_pipeline.adapters.kafka.deadline import call_with_deadline
+from kafka_pg_pipeline.adapters.kafka.errors import Place, is_transient, translate_error
+from kafka_pg_pipeline.adapters.kafka.metadata import TopicMetadata, fetch_topic_metadata
+from kafka_pg_pipeline.domain.offsets import PartitionBounds, TopicIdentity, TopicSnapshot
+from kafka_pg_pipeline.errors import ConfigurationError, KafkaUnavailableError, TopicMissingError
+from kafka_pg_pipeline.settings.models import KafkaSettings
+
+T = TypeVar("T")
+
+_RETRY_SHARE = 0.5  # of the deadline; the rest is for the last attempt and for clearing up
+
+
+@dataclass(frozen=True, slots=True)
+class _Session:
+    """An open admin client and the network client under it."""
+
+    admin: Any
+    keeper: ClientKeeper
+
+
+class KafkaInspector:
+    """TopicInspector on kafka-python; keeps its connections between calls.
+
+    Every public call ends within ``deadline_seconds``. After an error the connections are
+    dropped, and the next call makes new ones.
+    """
+
+    def __init__(
+        self,
+        settings: KafkaSettings,
+        *,
+        isolation: Literal["read_committed", "read_uncommitted"],
+        client_id: str,
+        deadline_seconds: float = 20.0,
+    ) -> None:
+        self._settings = settings
+        self._options = build_client_options(settings, client_id)
+        self._isolation: Any = (
+            IsolationLevel.READ_COMMITTED
+            if isolation == "read_committed"
+            else IsolationLevel.READ_UNCOMMITTED
+        )
+        self._deadline_seconds = deadline_seconds
+        self._keeper: ClientKeeper | None = None
+        self._session: _Session | None = None
+
+    def fetch_snapshot(self, topic: str) -> TopicSnapshot:
+        """Identity and bounds of all partitions, at the inspector's isolation level."""
+        return self._run(topic, lambda session: self._snapshot(session, topic))
+
+    def fetch_identity(self, topic: str) -> TopicIdentity:
+        """The topic's identity alone: one metadata round trip."""
+        return self._run(
+            topic, lambda session: fetch_topic_metadata(session.keeper.manager, topic).identity
+        )
+
+    def fetch_offsets_at(self, topic: str, timestamp: int) -> Mapping[int, int]:
+        """Per partition the first offset whose timestamp (ms) is not earlier, else its end."""
+        return self._run(topic, lambda session: self._offsets_at(session, topic, timestamp))
+
+    def close(self) -> None:
+        """Release connections and threads; safe to call twice."""
+        keeper, self._keeper, self._session = self._keeper, None, None
+        if keeper is not None:
+            keeper.close()
+
+    def _run(self, topic: str, action: Callable[[_Session], T]) -> T:
+        """``action`` on an open session, with bounded retries, under the deadline."""
+        servers = self._settings.bootstrap_servers
+        keeper = self._keeper = self._keeper or ClientKeeper()
+        try:
+            return call_with_deadline(
+                lambda: self._attempt(keeper, action),
+                seconds=self._deadline_seconds,
+                abandon=keeper.abandon,
+                timeout_message=(
+                    f"Kafka at {servers} gave no complete answer about topic {topic!r} within "
+                    f"{self._deadline_seconds:g} s; check that the broker runs and is reachable"
+                ),
+            )
+        except (TopicMissingError, ConfigurationError):
+            raise
+        except BaseException as error:
+            self.close()
+            if not isinstance(error, Exception):
+                raise
+            failure = translate_error(error, Place(servers, topic))
+        raise failure
+
+    def _attempt(self, keeper: ClientKeeper, action: Callable[[_Session], T]) -> T:
+        session = self._session
+        if session is None:
+            make: Callable[..., Any] = KafkaAdminClient
+            session = _Session(open_client(make, keeper, self._options), keeper)
+            self._session = session
+        retrying = Retrying(
+            retry=retry_if_exception(is_transient),
+            stop=stop_after_delay(self._deadline_seconds * _RETRY_SHARE),
+            wait=wait_exponential(multiplier=0.1, max=1.0),
+            reraise=True,
+        )
+        return retrying(action, session)
+
+    def _snapshot(self, session: _Session, topic: str) -> TopicSnapshot:
+        metadata = self._fetch_complete_metadata(session, topic)
+        begin = self._list_offsets(session, topic, metadata, OffsetSpec.EARLIEST)
+        # The stable end before the high watermark: both only grow, so end <= high watermark.
+        end = self._list_offsets(session, topic, metadata, OffsetSpec.LATEST)
+        high = self._list_high_watermarks(session, topic, metadata, end)
+        return TopicSnapshot(
+            topic=topic,
+            identity=metadata.identity,
+            partitions=tuple(
+                PartitionBounds(partition, begin[partition], end[partition], high[partition])
+                for partition in metadata.partitions
+            ),
+        )
+
+    def _offsets_at(self, session: _Session, topic: str, timestamp: int) -> Mapping[int, int]:
+        metadata = self._fetch_complete_metadata(session, topic)
+        # Negative numbers are commands to the broker (latest, earliest), not times.
+        found = self._list_offsets(session, topic, metadata, max(0, timestamp))
+        end = self._list_offsets(session, topic, metadata, OffsetSpec.LATEST)
+        return {
+            partition: end[partition] if offset < 0 else offset
+            for partition, offset in found.items()
+        }
+
+    def _fetch_complete_metadata(self, session: _Session, topic: str) -> TopicMetadata:
+        metadata = fetch_topic_metadata(session.keeper.manager, topic)
+        if metadata.leaderless:
+            names = ", ".join(f"{topic}[{partition}]" for partition in metadata.leaderless)
+            raise KafkaUnavailableError(
+                f"no broker leads {names}; wait until the cluster has elected a leader, or start "
+                "the broker that holds it"
+            )
+        return metadata
+
+    def _list_high_watermarks(
+        self, session: _Session, topic: str, metadata: TopicMetadata, end: Mapping[int, int]
+    ) -> Mapping[int, int]:
+        if self._isolation is IsolationLevel.READ_UNCOMMITTED:
+            return end
+        return self._list_offsets(
+            session, topic, metadata, OffsetSpec.LATEST, isolation=IsolationLevel.READ_UNCOMMITTED
+        )
+
+    def _list_offsets(
+        self,
+        session: _Session,
+        topic: str,
+        metadata: TopicMetadata,
+        spec: Any,
+        *,
+        isolation: Any = None,
+    ) -> Mapping[int, int]:
+        """Offsets of all partitions; -1 where a timestamp has none. Never a part of them."""
+        answer = session.admin.list_partition_offsets(
+            {TopicPartition(topic, partition): spec for partition in metadata.partitions},
+            isolation_level=isolation or self._isolation,
+        )
+        offsets = {key.partition: found.offset for key, found in answer.items()}
+        missing = [p for p in metadata.partitions if offsets.get(p) is None]
+        if missing:
+            names = ", ".join(f"{topic}[{partition}]" for partition in missing)
+            raise KafkaUnavailableError(f"the broker did not say the offsets of {names}; try again")
+        return {partition: offsets[partition] for partition in metadata.partitions}

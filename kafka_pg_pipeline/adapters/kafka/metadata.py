@@ -1,0 +1,79 @@
+"""Asks a broker for one topic's identity and partitions, in one round trip."""
+
+import base64
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+import kafka.errors as driver
+from kafka.protocol.metadata import MetadataRequest
+
+from kafka_pg_pipeline.domain.offsets import TopicIdentity
+from kafka_pg_pipeline.errors import TopicMissingError
+
+_error_for_code: Any = driver.for_code
+
+
+@dataclass(frozen=True, slots=True)
+class TopicMetadata:
+    """A topic as one broker knows it; ``leaderless`` partitions cannot be asked right now."""
+
+    identity: TopicIdentity
+    partitions: tuple[int, ...]
+    leaderless: tuple[int, ...]
+
+
+def fetch_topic_metadata(manager: Any, topic: str) -> TopicMetadata:
+    """One metadata request; never creates the topic.
+
+    Raises:
+        TopicMissingError: No such topic; the message names similar ones.
+        Exception: Whatever kafka-python raises.
+    """
+    response = _send(manager, [topic])
+    if not response.brokers:
+        # A broker that has just started may not know its cluster yet.
+        raise driver.MetadataEmptyBrokerList
+    found: Any = next(entry for entry in response.topics if entry.name == topic)
+    error = _error_for_code(found.error_code)
+    if error in (driver.UnknownTopicOrPartitionError, driver.InvalidTopicError):
+        raise TopicMissingError(_describe_missing(topic, _list_topics(manager)))
+    if error not in (driver.NoError, driver.LeaderNotAvailableError):
+        raise error
+    partitions = sorted(found.partitions, key=lambda entry: int(entry.partition_index))
+    return TopicMetadata(
+        identity=TopicIdentity(response.cluster_id, _format_topic_id(found.topic_id)),
+        partitions=tuple(entry.partition_index for entry in partitions),
+        leaderless=tuple(entry.partition_index for entry in partitions if entry.leader_id < 0),
+    )
+
+
+def _send(manager: Any, topics: list[str] | None) -> Any:
+    make_request: Any = MetadataRequest
+    make_topic: Any = MetadataRequest.MetadataRequestTopic
+    request = make_request(
+        topics=None if topics is None else [make_topic(name=topic) for topic in topics],
+        allow_auto_topic_creation=False,
+    )
+    return manager.run(manager.send, request)
+
+
+def _list_topics(manager: Any) -> list[str]:
+    return [entry.name for entry in _send(manager, None).topics if not entry.is_internal]
+
+
+def _describe_missing(topic: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(topic, sorted(names), n=3)
+    hint = (
+        f"did you mean {' or '.join(repr(name) for name in near)}?" if near else "create it first"
+    )
+    return f"topic {topic!r} does not exist on this cluster; {hint}"
+
+
+def _format_topic_id(topic_id: UUID | None) -> str | None:
+    """As Kafka's own tools print it; brokers before 2.8 have none, or send zeros."""
+    if topic_id is None or topic_id.int == 0:
+        return None
+    return base64.urlsafe_b64encode(topic_id.bytes).decode("ascii").rstrip("=")
