@@ -1,0 +1,65 @@
+"""Creates the demo's own topic; nothing else in the package ever creates one."""
+
+from collections.abc import Callable
+from typing import Any
+
+import kafka.errors as driver
+from kafka import KafkaAdminClient
+
+from kafka_pg_pipeline.adapters.kafka.connection import (
+    ClientKeeper,
+    build_client_options,
+    open_client,
+)
+from kafka_pg_pipeline.adapters.kafka.deadline import call_with_deadline
+from kafka_pg_pipeline.adapters.kafka.errors import Place, translate_error
+from kafka_pg_pipeline.adapters.kafka.metadata import fetch_topic_metadata
+from kafka_pg_pipeline.errors import TopicMissingError
+from kafka_pg_pipeline.settings.models import KafkaSettings
+
+_DEADLINE_SECONDS = 30.0
+
+
+def ensure_topic(
+    settings: KafkaSettings, topic: str, partitions: int, *, client_id: str = "kafka-pg-topics"
+) -> bool:
+    """Create ``topic`` when it is missing.
+
+    Returns:
+        Whether it was created. An existing topic stays as it is, whatever its partitions.
+    """
+    options = build_client_options(settings, client_id)
+    keeper = ClientKeeper()
+    make: Callable[..., Any] = KafkaAdminClient
+    servers = settings.bootstrap_servers
+    try:
+        return call_with_deadline(
+            lambda: _ensure(open_client(make, keeper, options), keeper.manager, topic, partitions),
+            seconds=_DEADLINE_SECONDS,
+            abandon=keeper.abandon,
+            timeout_message=(
+                f"topic {topic!r} could not be created within {_DEADLINE_SECONDS:g} s; check that "
+                f"Kafka runs at {servers}"
+            ),
+        )
+    except driver.KafkaError as error:
+        raise translate_error(error, Place(servers, topic)) from error
+    finally:
+        keeper.close()
+
+
+def _ensure(admin: Any, manager: Any, topic: str, partitions: int) -> bool:
+    try:
+        fetch_topic_metadata(manager, topic)
+    except TopicMissingError:
+        return _create(admin, topic, partitions)
+    return False
+
+
+def _create(admin: Any, topic: str, partitions: int) -> bool:
+    try:
+        admin.create_topics({topic: {"num_partitions": partitions}})
+    except driver.TopicAlreadyExistsError:
+        return False
+    admin.wait_for_topics([topic])
+    return True
