@@ -24,6 +24,7 @@ Progress = Callable[[str], None]
 _log = logging.getLogger(__name__)
 _PARALLEL_DOWNLOADS = 6
 _ATTEMPTS = 3
+_PROGRESS_STEP = 10
 _TIMEOUT_SECONDS = 20
 _NEEDED_MEGABYTES = 150
 _CACHE_CURE = "set KAFKA_PG_CACHE to a directory of yours with room"
@@ -87,12 +88,13 @@ def _download_all(missing: Sequence[LockedJar], jars: Path, progress: Progress) 
         with ThreadPoolExecutor(_PARALLEL_DOWNLOADS) as pool:
             futures = [pool.submit(_fetch, jar, jars, download, settings) for jar in missing]
             try:
-                for future in futures:
+                for count, future in enumerate(futures, start=1):
                     future.result()
+                    if count % _PROGRESS_STEP == 0:
+                        progress(f"downloaded {count} of {len(missing)} jars")
             except BaseException:
                 pool.shutdown(cancel_futures=True)
                 raise
-    progress(f"downloaded {len(missing)} jars")
 
 
 def _load_jgo_settings() -> Any:
@@ -106,14 +108,14 @@ def _load_jgo_settings() -> Any:
 
 
 def _build_download(staging: Path, settings: Any) -> Callable[[LockedJar], Path]:
+    from jgo.constants import MAVEN_CENTRAL_URL
     from jgo.maven import MavenContext, PythonResolver
-    from jgo.maven._core import DEFAULT_REMOTE_REPOS
 
     resolver = PythonResolver()
     context = MavenContext(
         resolver=resolver,
         repo_cache=staging,
-        remote_repos={**DEFAULT_REMOTE_REPOS, **settings.repositories},
+        remote_repos={"central": MAVEN_CENTRAL_URL, **settings.repositories},
         timeout=_TIMEOUT_SECONDS,
     )
 

@@ -35,11 +35,11 @@ def explaining(path: Path, *, cure: str) -> Iterator[None]:
 
 
 def make_private_directory(path: Path) -> Path:
-    """Create a directory, with its parents, that its owner alone can enter."""
-    if not path.is_dir():
-        path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if path.stat().st_uid == os.geteuid():
-        path.chmod(0o700)
+    """Create a directory, with its parents, that its owner alone can enter.
+
+    One that exists is left as it is: it may be anybody's, and shared on purpose.
+    """
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path
 
 

@@ -15,7 +15,7 @@ def count_brokers(host: str, port: int, *, timeout_seconds: float = 5) -> int:
     """Return how many live brokers the cluster has; 0 when the broker gives no answer yet."""
     client = b"kafka-pg-probe"
     body = struct.pack(">hhih", _METADATA_KEY, _METADATA_VERSION, 1, len(client)) + client
-    body += struct.pack(">i?", 0, False)  # no topics, create none
+    body += struct.pack(">ib", 0, 0)  # no topics, create none
     try:
         with socket.create_connection((host, port), timeout=timeout_seconds) as connection:
             connection.sendall(struct.pack(">i", len(body)) + body)

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import shutil
 import signal
 import socket
 import time
@@ -25,10 +26,12 @@ from kafka_pg_pipeline.local.files import (
     write_state,
 )
 from kafka_pg_pipeline.local.kafka_probe import count_brokers
-from kafka_pg_pipeline.local.process import Command, Identity, find_by_argument
+from kafka_pg_pipeline.local.process import Command, Identity, find_by_command
 
 _log = logging.getLogger(__name__)
 
+_BROKER_CLASS = "kafka.Kafka"
+_ZOOKEEPER_CLASS = "org.apache.zookeeper.server.quorum.QuorumPeerMain"
 _START_SECONDS = 90
 _STOP_SECONDS = 45
 _POLL_SECONDS = 0.03
@@ -36,6 +39,7 @@ _BIND_TRIES = 4
 _NEEDED_MEGABYTES = 100
 _CURE = "choose another directory (KAFKA_PG_HOME for the local stack)"
 _TAKEN = ("Address already in use", "Address in use")
+_JAVA_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "JAVA_TOOL_OPTIONS")
 _STILL_REGISTERED = "NodeExists"
 _DISK_FULL = "No space left on device"
 
@@ -143,6 +147,7 @@ class KafkaServer:
             make_private_directory(self.directory)
             require_space(self.directory, megabytes=_NEEDED_MEGABYTES, cure=_CURE)
             self._stop_forgotten()
+            self._clean_temporary_files()
             for tries_left in reversed(range(_BIND_TRIES)):
                 self._start_zookeeper()
                 if self._try_start(last_try=tries_left == 0):
@@ -218,12 +223,19 @@ class KafkaServer:
 
     def _stop_forgotten(self) -> None:
         """End a broker that runs on our data though no state file tells of it."""
-        for path in (self._properties_path, self._zookeeper_path):
-            known = self._zookeeper if path == self._zookeeper_path else None
-            forgotten = find_by_argument(str(path))
-            if forgotten is not None and forgotten != known:
+        for main_class, path in (
+            (_BROKER_CLASS, self._properties_path),
+            (_ZOOKEEPER_CLASS, self._zookeeper_path),
+        ):
+            forgotten = find_by_command("java", main_class, str(path))
+            if forgotten is not None and forgotten != self._zookeeper:
                 _log.warning("ending the forgotten process %s", forgotten.pid)
                 forgotten.kill()
+
+    def _clean_temporary_files(self) -> None:
+        """Remove the native libraries that a killed broker had unpacked and left behind."""
+        shutil.rmtree(self.directory / "tmp", ignore_errors=True)
+        make_private_directory(self.directory / "tmp")
 
     def _try_start(self, *, last_try: bool) -> bool:
         """Start once; False when a port was snatched away or the old session still lives."""
@@ -232,7 +244,7 @@ class KafkaServer:
         if not self.distribution.needs_zookeeper:
             self._format_storage()
         log_start = prepare_log(self.log_path)
-        broker = self._spawn("kafka.Kafka", self._properties_path, log=self.log_path)
+        broker = self._spawn(_BROKER_CLASS, self._properties_path, log=self.log_path)
         self._remember(
             broker={"pid": broker.pid, "fingerprint": broker.fingerprint},
             version=self.distribution.version,
@@ -316,9 +328,7 @@ class KafkaServer:
         write_private(self.directory / "log4j.properties", kafka_properties.LOG4J)
         log = self.directory / "zookeeper.log"
         log_start = prepare_log(log)
-        zookeeper = self._spawn(
-            "org.apache.zookeeper.server.quorum.QuorumPeerMain", self._zookeeper_path, log=log
-        )
+        zookeeper = self._spawn(_ZOOKEEPER_CLASS, self._zookeeper_path, log=log)
         self._remember(
             zookeeper={"pid": zookeeper.pid, "fingerprint": zookeeper.fingerprint},
             zookeeper_port=port,
@@ -345,6 +355,8 @@ class KafkaServer:
             f"-Xmx{self._heap}",
             "-XX:+UseSerialGC",
             "-Xshare:auto",
+            "-XX:-UsePerfData",
+            f"-Djava.io.tmpdir={self.directory / 'tmp'}",
             "-Djava.awt.headless=true",
             "-Djava.net.preferIPv4Stack=true",
             "-Dzookeeper.jmx.log4j.disable=true",
@@ -363,7 +375,9 @@ class KafkaServer:
                 main_class,
                 *arguments,
             ],
-            environment=os.environ,
+            environment={
+                name: os.environ[name] for name in _JAVA_ENVIRONMENT if name in os.environ
+            },
             directory=self.directory,
         )
 

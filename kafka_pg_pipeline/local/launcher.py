@@ -3,8 +3,9 @@
 A separate small program instead of a ``preexec_fn``: that one can deadlock in a process with
 threads, and a child that is our own would become a zombie or die with the thread that made it.
 
-The script gets one JSON object as its argument and answers with one JSON object on its output:
-``{"pid": …}`` of the started server, or ``{"error": …}``.
+The script gets one JSON object as its argument, and the server's environment as its own: an
+argument can be read by everybody, and environments hold secrets. It answers with one JSON
+object on its output, ``{"pid": …, "fingerprint": …}`` of the started server or ``{"error": …}``.
 """
 
 import ctypes
@@ -84,7 +85,7 @@ def _execute(order: dict[str, Any]) -> NoReturn:
         _drop_root(order["user_id"], order["group_id"])
     if order.get("directory") is not None:
         os.chdir(order["directory"])
-    os.execve(order["arguments"][0], order["arguments"], order["environment"])
+    os.execv(order["arguments"][0], order["arguments"])  # noqa: S606 - there is no shell to want
 
 
 def _spawn(order: dict[str, Any]) -> int:

@@ -30,7 +30,7 @@ from kafka_pg_pipeline.local.postgres_binaries import (
     find_account,
     find_binaries,
 )
-from kafka_pg_pipeline.local.process import Account, Command, Identity, find_by_argument
+from kafka_pg_pipeline.local.process import Account, Command, Identity, find_by_command
 
 StopMode = Literal["smart", "fast", "immediate"]
 
@@ -253,7 +253,7 @@ class PostgresServer:
 
     def _stop_forgotten(self) -> None:
         """End a server that runs on our data though no state file tells of it."""
-        forgotten = find_by_argument(str(self.data))
+        forgotten = find_by_command("postgres", "-D", str(self.data))
         if forgotten is not None:
             _log.warning("stopping the forgotten process %s", forgotten.pid)
             if not forgotten.terminate(signal.SIGINT, timeout_seconds=10):

@@ -108,7 +108,6 @@ class Command:
     def _build_order(self) -> dict[str, object]:
         return {
             "arguments": list(self.arguments),
-            "environment": dict(self.environment),
             "directory": None if self.directory is None else str(self.directory),
             "user_id": None if self.account is None else self.account.user_id,
             "group_id": None if self.account is None else self.account.group_id,
@@ -131,6 +130,7 @@ class Command:
         try:
             answer = subprocess.run(
                 _build_launch({**self._build_order(), "attached": True}),
+                env=dict(self.environment),
                 input=text or "",
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -166,6 +166,7 @@ class Command:
             }
         answer = subprocess.run(
             _build_launch(order),
+            env=dict(self.environment),
             capture_output=True,
             text=True,
             stdin=subprocess.DEVNULL,
@@ -190,9 +191,10 @@ def fetch_identity(pid: int) -> Identity | None:
     return None if fingerprint is None else Identity(pid=pid, fingerprint=fingerprint)
 
 
-def find_by_argument(argument: str) -> Identity | None:
-    """Find a process of this machine whose command line holds exactly this argument."""
+def find_by_command(program: str, *arguments: str) -> Identity | None:
+    """Find a process of this machine by its program's name and some of its exact arguments."""
     for process in psutil.process_iter(["cmdline"]):
-        if argument in (process.info["cmdline"] or ()):
+        command = process.info["cmdline"]
+        if command and Path(command[0]).name == program and set(arguments) <= set(command):
             return fetch_identity(process.pid)
     return None
