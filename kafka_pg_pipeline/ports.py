@@ -6,7 +6,7 @@ from typing import Protocol
 from kafka_pg_pipeline.domain.batches import EncodedBatch, WriteResult
 from kafka_pg_pipeline.domain.offsets import Position, TopicIdentity, TopicSnapshot
 from kafka_pg_pipeline.domain.records import Record
-from kafka_pg_pipeline.domain.tables import TargetTable
+from kafka_pg_pipeline.domain.tables import Column, TargetTable
 
 
 class TopicInspector(Protocol):
@@ -66,6 +66,9 @@ class PositionStore(Protocol):
     ) -> tuple[Position, ...]:
         """Add positions for partitions that have none, in one transaction; return all."""
 
+    def note_target(self, target: TargetTable) -> bool:
+        """Remember which table is filled; True where it was another one of the same name."""
+
 
 class BatchWriter(Protocol):
     """Writes a batch in one transaction: rows, dead letters, gaps, ledger and positions."""
@@ -92,3 +95,13 @@ class StopSignal(Protocol):
 
     def is_set(self) -> bool: ...
 
+
+
+class TargetCatalog(Protocol):
+    """The target table as PostgreSQL knows it. Raises TargetError or AuthenticationError."""
+
+    def fetch_target(self) -> TargetTable | None:
+        """The table with the columns that the loader fills, None where there is none."""
+
+    def create_target(self, columns: Sequence[Column]) -> TargetTable:
+        """Create the table unless a rival just did; one short transaction with an audit row."""

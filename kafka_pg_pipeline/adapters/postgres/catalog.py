@@ -1,0 +1,115 @@
+"""The target table in PostgreSQL's catalog, behind the port TargetCatalog."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from psycopg2 import sql
+from psycopg2.extras import Json
+
+from kafka_pg_pipeline.adapters.postgres.connection import (
+    Primary,
+    Cursor,
+    Statements,
+    rows_of,
+)
+from kafka_pg_pipeline.adapters.postgres.staging import target_identifier
+from kafka_pg_pipeline.domain.column_types import describe_type
+from kafka_pg_pipeline.domain.tables import Column, MetadataField, TableName, TargetTable
+from kafka_pg_pipeline.errors import TargetError
+
+_TABLE_KINDS = {"r": "table", "p": "partitioned table"}
+
+
+class PostgresCatalog:
+    """One stream's target table, over a connection that the caller owns."""
+
+    def __init__(
+        self,
+        primary: Primary,
+        *,
+        stream: str,
+        table: TableName,
+        metadata: Mapping[MetadataField, str],
+    ) -> None:
+        self._primary = primary
+        self._stream = stream
+        self._table = table
+        self._metadata = {name: field for field, name in metadata.items()}
+        self._catalog = Statements("catalog", primary.settings.schema_name)
+        self._positions = Statements("positions", primary.settings.schema_name)
+
+    def fetch_target(self) -> TargetTable | None:
+        """The table with the columns that the loader fills, None where there is none.
+
+        Raises:
+            TargetError: the name belongs to a view or another thing that takes no COPY.
+        """
+        with self._primary.transaction(f"look up table {self._table}") as cursor:
+            return self._fetch(cursor)
+
+    def create_target(self, columns: Sequence[Column]) -> TargetTable:
+        """Create the table unless a rival just did; one short transaction with an audit row."""
+        statement = self.create_statement(columns)
+        with self._primary.transaction(f"create table {self._table}") as cursor:
+            cursor.execute(
+                "SELECT pg_advisory_xact_lock(hashtextextended('kafka_pg ' || %s, 0))",
+                (str(self._table),),
+            )
+            target = self._fetch(cursor)
+            if target is None:
+                cursor.execute(statement)
+                self._note(cursor, statement.as_string(cursor))
+                target = self._fetch(cursor)
+        if target is None:
+            raise TargetError(f"table {self._table} vanished while it was created")
+        return target
+
+    def create_statement(self, columns: Sequence[Column]) -> sql.Composed:
+        """CREATE TABLE for these columns; the types come from our inference or the file."""
+        lines = [
+            sql.SQL("{} {}{}").format(
+                sql.Identifier(column.name),
+                sql.SQL(column.type_name),
+                sql.SQL("" if column.nullable else " NOT NULL"),
+            )
+            for column in columns
+        ]
+        return sql.SQL("CREATE TABLE {} (\n    {}\n)").format(
+            target_identifier(self._table), sql.SQL(",\n    ").join(lines)
+        )
+
+    def _note(self, cursor: Cursor, statement: str) -> None:
+        cursor.execute(
+            self._positions["insert_audit"],
+            {"stream": self._stream, "action": "create-table", "detail": Json({"ddl": statement})},
+        )
+
+    def _fetch(self, cursor: Cursor) -> TargetTable | None:
+        cursor.execute(
+            self._catalog["find_table"],
+            {"schema_name": self._table.schema, "table_name": self._table.name},
+        )
+        found = rows_of(cursor)
+        if not found:
+            return None
+        table = found[0]
+        if table["relkind"] not in _TABLE_KINDS:
+            raise TargetError(f"{self._table} is not a table: a stream fills tables only")
+        cursor.execute(self._catalog["fetch_columns"], {"oid": table["oid"]})
+        columns = tuple(self._column(row) for row in rows_of(cursor))
+        return TargetTable(self._table, table["oid"], columns, plain=table["plain"])
+
+    def _column(self, row: Mapping[str, Any]) -> Column:
+        described = describe_type(row["base_type"], row["category"])
+        metadata = self._metadata.get(row["name"])
+        return Column(
+            name=row["name"],
+            type_name=row["type_name"],
+            kind=described.kind,
+            nullable=not row["not_null"],
+            has_default=row["has_default"],
+            minimum=described.minimum,
+            maximum=described.maximum,
+            field=None if metadata else row["name"],
+            metadata=metadata,
+        )

@@ -1,0 +1,203 @@
+"""Connections to the primary: opened with a deadline, cut when a call outlasts its own.
+
+Connections run in psycopg2's autocommit mode and transactions are opened and closed by explicit
+statements, so that each costs the round trips that are written down here and COMMIT's own answer
+is seen (the server answers ROLLBACK to the COMMIT of a failed transaction).
+"""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions
+from psycopg2 import sql
+
+from kafka_pg_pipeline.adapters.postgres import errors
+from kafka_pg_pipeline.errors import AuthenticationError, PostgresUnavailableError
+from kafka_pg_pipeline.settings.models import PostgresSettings
+from kafka_pg_pipeline.sql import load_queries
+
+Connection = psycopg2.extensions.connection
+Cursor = psycopg2.extensions.cursor
+
+# A frozen or partitioned client must not keep the position row for long: the server ends a
+# transaction of ours that idles longer than this (delivery.md 3.3).
+IDLE_IN_TRANSACTION_SECONDS = 10
+# Over what the server grants a statement, before the client cuts the connection itself.
+GRACE_SECONDS = 5.0
+
+
+def connect(settings: PostgresSettings, *, application_name: str) -> Connection:
+    """Open a connection to a node that accepts writes.
+
+    Raises:
+        AuthenticationError: the server refused the role, the password or the database.
+        PostgresUnavailableError: nothing answered in time, or only a read-only node did.
+    """
+    where = f"{settings.host}:{settings.port}/{settings.dbname}"
+    try:
+        connection = psycopg2.connect(**_parameters(settings, application_name))
+    except psycopg2.OperationalError as error:
+        message = errors.explain_connection_failure(error, where)
+        kind = AuthenticationError if errors.is_refused_login(error) else PostgresUnavailableError
+        raise kind(message) from None
+    connection.autocommit = True
+    return connection
+
+
+def _parameters(settings: PostgresSettings, application_name: str) -> dict[str, Any]:
+    password = settings.password.get_secret_value() if settings.password else None
+    given = {
+        "host": settings.host,
+        "port": settings.port,
+        "dbname": settings.dbname,
+        "user": settings.user,
+        "password": password,
+        "sslmode": settings.sslmode,
+        "sslrootcert": str(settings.sslrootcert) if settings.sslrootcert else None,
+        "connect_timeout": settings.connect_timeout_seconds,
+        "application_name": application_name[:63],
+        "target_session_attrs": "read-write",
+        "client_encoding": "UTF8",
+        "keepalives_idle": 10,
+        "keepalives_interval": 5,
+        "keepalives_count": 3,
+    }
+    return {name: value for name, value in given.items() if value not in (None, "")}
+
+
+@contextmanager
+def time_limit(connection: Connection, seconds: float) -> Iterator[None]:
+    """Cut the connection when the body outlasts ``seconds``: libpq has no deadline of its own.
+
+    The blocked call then fails as on any lost connection.
+    """
+    descriptor = os.dup(connection.fileno())
+    with socket.socket(fileno=descriptor) as line:
+        timer = threading.Timer(seconds, _shut_down, args=(line,))
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+            timer.join()
+
+
+def _shut_down(line: socket.socket) -> None:
+    try:
+        line.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        return  # already gone, which is what was wanted
+
+
+class Statements:
+    """The named queries of one file, bound to the schema of the pipeline's own tables."""
+
+    def __init__(self, file: str, schema_name: str, **identifiers: sql.Identifier) -> None:
+        schema = sql.Identifier(schema_name)
+        self._queries = {
+            name: sql.SQL(text).format(schema=schema, **identifiers)
+            for name, text in load_queries(file).items()
+        }
+
+    def __getitem__(self, name: str) -> sql.Composed:
+        return self._queries[name]
+
+
+def begin(cursor: Cursor, settings: PostgresSettings) -> None:
+    """Open a READ COMMITTED transaction under the configured limits: one round trip.
+
+    ``SET LOCAL`` so that a pooled server connection is left as it was found; zone and date style
+    so that what PostgreSQL reads does not depend on the role's or the server's settings.
+    """
+    cursor.execute(
+        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
+        "SET LOCAL lock_timeout = %(lock)s;"
+        "SET LOCAL statement_timeout = %(statement)s;"
+        "SET LOCAL idle_in_transaction_session_timeout = %(idle)s;"
+        "SET LOCAL timezone = 'UTC';"
+        "SET LOCAL datestyle = 'ISO, YMD'",
+        {
+            "lock": round(settings.lock_timeout_seconds * 1000),
+            "statement": round(settings.statement_timeout_seconds * 1000),
+            "idle": IDLE_IN_TRANSACTION_SECONDS * 1000,
+        },
+    )
+
+
+class Primary:
+    """A connection to the primary that is opened when needed, and again after it was lost.
+
+    Not thread-safe. The owner closes it.
+    """
+
+    def __init__(self, settings: PostgresSettings, *, application_name: str) -> None:
+        self.settings = settings
+        self._application_name = application_name
+        self._connection: Connection | None = None
+
+    def connection(self) -> Connection:
+        """The open connection.
+
+        Raises:
+            AuthenticationError, PostgresUnavailableError: see ``connect``.
+        """
+        if self._connection is None or self._connection.closed:
+            self._connection = self.open_another()
+        return self._connection
+
+    def open_another(self) -> Connection:
+        """A new connection beside the one that is kept; the caller closes it."""
+        return connect(self.settings, application_name=self._application_name)
+
+    @contextmanager
+    def transaction(self, doing: str) -> Iterator[Cursor]:
+        """A short transaction for everything but a batch: commits at the end, else rolls back.
+
+        ``doing`` says what is attempted, for the error message.
+
+        Raises:
+            PipelineError: what the server said, in this package's tree.
+        """
+        connection = self.connection()
+        limit = self.settings.statement_timeout_seconds + GRACE_SECONDS
+        with (
+            errors.translated_errors(doing),
+            time_limit(connection, limit),
+            connection.cursor() as cursor,
+        ):
+            begin(cursor, self.settings)
+            try:
+                yield cursor
+                cursor.execute("COMMIT")
+            except BaseException:
+                roll_back(connection)
+                raise
+
+    def close(self) -> None:
+        """Release the connection; safe to call twice."""
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+
+def roll_back(connection: Connection) -> None:
+    """End an open transaction; a connection that is already lost needs none."""
+    if connection.closed:
+        return
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("ROLLBACK")
+    except psycopg2.Error:
+        connection.close()
+
+
+def rows_of(cursor: Cursor) -> list[Mapping[str, Any]]:
+    """All rows of the last query, by column name."""
+    names = [column.name for column in cursor.description or ()]
+    return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]

@@ -1,0 +1,83 @@
+"""Reads of the pipeline's own tables: status, and the invariants as SQL."""
+
+from psycopg2 import sql
+
+from kafka_pg_pipeline.adapters.postgres.connection import (
+    Primary,
+    Statements,
+    rows_of,
+)
+from kafka_pg_pipeline.adapters.postgres.staging import target_identifier
+from kafka_pg_pipeline.domain.findings import Finding, Verification
+from kafka_pg_pipeline.domain.status import CommittedBatch, StoredPartition
+from kafka_pg_pipeline.domain.tables import MetadataField, TargetTable
+from kafka_pg_pipeline.sql import load_queries
+
+
+class PostgresInspection:
+    """One stream's account, over a connection that the caller owns; changes nothing."""
+
+    def __init__(
+        self, primary: Primary, *, stream: str, topic: str
+    ) -> None:
+        self._primary = primary
+        self._key = {"stream": stream, "topic": topic}
+
+    def fetch_partitions(self) -> tuple[StoredPartition, ...]:
+        """What is stored of each partition, ascending."""
+        statement = Statements("status", self._primary.settings.schema_name)["status"]
+        with self._primary.transaction("read the stream's status") as cursor:
+            cursor.execute(statement, self._key)
+            return tuple(StoredPartition(**row) for row in rows_of(cursor))
+
+    def fetch_last_batches(self, most: int) -> tuple[CommittedBatch, ...]:
+        """The newest ``most`` batches of the ledger, newest first."""
+        statement = Statements("status", self._primary.settings.schema_name)["last_batches"]
+        with self._primary.transaction("read the ledger") as cursor:
+            cursor.execute(statement, {**self._key, "most": most})
+            return tuple(CommittedBatch(**row) for row in rows_of(cursor))
+
+    def verify(self, target: TargetTable | None) -> Verification:
+        """Check the invariants of the protocol (delivery.md 7.2); all in one snapshot.
+
+        What needs the offset columns of the table is left unchecked, by name, where it has none.
+        """
+        schema = self._primary.settings.schema_name
+        queries = dict(_named("verify", Statements("verify", schema)))
+        offset_columns = _offset_columns(target)
+        unchecked = tuple(load_queries("verify_table"))
+        if target is not None and offset_columns is not None:
+            partition, offset = offset_columns
+            bound = Statements(
+                "verify_table",
+                schema,
+                target=target_identifier(target.name),
+                partition=sql.Identifier(partition),
+                offset=sql.Identifier(offset),
+            )
+            queries.update(_named("verify_table", bound))
+            unchecked = ()
+        findings: list[Finding] = []
+        with self._primary.transaction("verify the stream") as cursor:
+            cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            for name, query in queries.items():
+                cursor.execute(query, self._key)
+                findings += [
+                    Finding(
+                        name, self._key["topic"], row["partition"], row["at"], row["finding"]
+                    )
+                    for row in rows_of(cursor)
+                ]
+        return Verification(tuple(queries), unchecked, tuple(findings))
+
+
+def _named(file: str, statements: Statements) -> list[tuple[str, sql.Composed]]:
+    return [(name, statements[name]) for name in load_queries(file)]
+
+
+def _offset_columns(target: TargetTable | None) -> tuple[str, str] | None:
+    if target is None:
+        return None
+    names = {column.metadata: column.name for column in target.columns if column.metadata}
+    partition, offset = names.get(MetadataField.PARTITION), names.get(MetadataField.OFFSET)
+    return (partition, offset) if partition and offset else None

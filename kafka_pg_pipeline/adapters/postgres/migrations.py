@@ -1,0 +1,87 @@
+"""The pipeline's own schema, brought up to date by numbered, forward-only migrations."""
+
+import logging
+
+from psycopg2 import sql
+
+from kafka_pg_pipeline.adapters.postgres.connection import Cursor, Primary, Statements
+from kafka_pg_pipeline.errors import ConfigurationError
+from kafka_pg_pipeline.settings.models import PostgresSettings
+from kafka_pg_pipeline.sql import Migration, load_migrations
+
+logger = logging.getLogger(__name__)
+
+
+def migrate(primary: Primary) -> tuple[Migration, ...]:
+    """Apply what is missing, under a transaction-level advisory lock; return what was applied.
+
+    A schema that is current is only read, so that the loader's role needs no right to create.
+
+    Raises:
+        ConfigurationError: the schema was made by a newer version, or a migration was edited.
+        AuthenticationError: the role may not create the schema.
+    """
+    settings = primary.settings
+    doing = f"create the tables of the pipeline in schema {settings.schema_name!r}"
+    with primary.transaction(doing) as cursor:
+        statements = Statements("migrate", settings.schema_name)
+        if _pending(cursor, statements, settings) == ():
+            return ()
+        cursor.execute(statements["lock"], {"schema_name": settings.schema_name})
+        pending = _pending(cursor, statements, settings)
+        if not _exists(cursor, statements, "schema_exists", settings):
+            cursor.execute(
+                sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(settings.schema_name))
+            )
+        if not _exists(cursor, statements, "migration_table_exists", settings):
+            cursor.execute(statements["create_migration_table"])
+        for migration in pending:
+            _apply(cursor, statements, settings, migration)
+        return pending
+
+
+def _pending(
+    cursor: Cursor, statements: Statements, settings: PostgresSettings
+) -> tuple[Migration, ...]:
+    migrations = load_migrations()
+    if not _exists(cursor, statements, "migration_table_exists", settings):
+        return migrations
+    cursor.execute(statements["applied"])
+    applied: dict[int, str] = dict(cursor.fetchall())
+    known = {migration.version: migration for migration in migrations}
+    for version, checksum in applied.items():
+        if version not in known:
+            raise ConfigurationError(
+                f"schema {settings.schema_name!r} is at version {version}, made by a newer "
+                "kafka_pg_pipeline: upgrade this installation, or name another postgres.schema"
+            )
+        if known[version].checksum != checksum:
+            raise ConfigurationError(
+                f"migration {version} of schema {settings.schema_name!r} is not the one that was "
+                "applied: this installation was edited, or the schema belongs to another program"
+            )
+    return tuple(migration for migration in migrations if migration.version not in applied)
+
+
+def _exists(
+    cursor: Cursor, statements: Statements, query: str, settings: PostgresSettings
+) -> bool:
+    cursor.execute(statements[query], {"schema_name": settings.schema_name})
+    row = cursor.fetchone()
+    return bool(row and row[0])
+
+
+def _apply(
+    cursor: Cursor, statements: Statements, settings: PostgresSettings, migration: Migration
+) -> None:
+    schema = sql.Identifier(settings.schema_name)
+    cursor.execute(sql.SQL(migration.statements).format(schema=schema))
+    cursor.execute(
+        statements["record"],
+        {
+            "version": migration.version,
+            "name": migration.name,
+            "checksum": migration.checksum,
+        },
+    )
+    logger.info("schema %s: applied migration %s", settings.schema_name, migration.version)

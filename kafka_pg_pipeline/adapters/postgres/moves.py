@@ -1,0 +1,207 @@
+"""Operator moves of a stream's positions: each one transaction, with an audit row and epoch + 1.
+
+A new epoch fences every loader that planned before the move, wherever the position ends up.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from psycopg2 import sql
+from psycopg2.extras import Json
+
+from kafka_pg_pipeline.adapters.postgres.connection import (
+    Primary,
+    Cursor,
+    Statements,
+    rows_of,
+)
+from kafka_pg_pipeline.adapters.postgres.staging import target_identifier
+from kafka_pg_pipeline.domain.offsets import OffsetRange, TopicSnapshot
+from kafka_pg_pipeline.domain.tables import MetadataField, TargetTable
+from kafka_pg_pipeline.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One partition's position before and after an operator's move."""
+
+    partition: int
+    before: int | None
+    after: int
+
+
+class OperatorMoves:
+    """Moves of one stream on one topic, over a connection that the caller owns."""
+
+    def __init__(
+        self, primary: Primary, *, stream: str, topic: str
+    ) -> None:
+        self._primary = primary
+        self._moves = Statements("moves", primary.settings.schema_name)
+        self._positions = Statements("positions", primary.settings.schema_name)
+        self._key = {"stream": stream, "topic": topic}
+
+    def reset(
+        self,
+        next_offsets: Mapping[int, int],
+        target: TargetTable | None,
+        *,
+        allow_duplicates: bool,
+    ) -> tuple[Move, ...]:
+        """Set the next offsets of some partitions.
+
+        Moving back on an append table deletes the rows of the range in the same transaction,
+        which needs the partition and offset columns and a topic that was never created again.
+
+        Raises:
+            ConfigurationError: rows would be loaded twice and ``allow_duplicates`` is not given,
+                or a partition has no position.
+        """
+        with self._primary.transaction("move the positions") as cursor:
+            states = self._lock(cursor)
+            unknown = sorted(set(next_offsets) - set(states))
+            if unknown:
+                raise ConfigurationError(
+                    f"stream {self._key['stream']!r} has no position in partition {unknown[0]}: "
+                    "`kafka-pg status` lists those that it has"
+                )
+            moves = tuple(
+                Move(partition, states[partition]["next_offset"], after)
+                for partition, after in sorted(next_offsets.items())
+            )
+            if not allow_duplicates:
+                self._delete_ranges(cursor, moves, states, target)
+            self._move(cursor, {move.partition: move.after for move in moves}, "reset")
+            self._audit(cursor, "reset", moves)
+            return moves
+
+    def accept_gaps(self, snapshot: TopicSnapshot) -> tuple[OffsetRange, ...]:
+        """Record what retention removed as gaps and continue at the first offset left."""
+        with self._primary.transaction("accept the gap") as cursor:
+            states = self._lock(cursor)
+            gaps = tuple(
+                OffsetRange(bounds.partition, state["next_offset"], bounds.begin_offset)
+                for bounds in snapshot.partitions
+                if (state := states.get(bounds.partition))
+                and state["next_offset"] < bounds.begin_offset
+            )
+            for gap in gaps:
+                cursor.execute(
+                    self._moves["insert_gap"],
+                    {
+                        **self._key,
+                        "partition": gap.partition,
+                        "incarnation": states[gap.partition]["incarnation"],
+                        "epoch": states[gap.partition]["epoch"],
+                        "start_offset": gap.start_offset,
+                        "end_offset": gap.end_offset,
+                        "reason": "accept-gap",
+                    },
+                )
+            cursor.execute(self._moves["acknowledge_gaps"], self._key)
+            if gaps:
+                self._move(cursor, {gap.partition: gap.end_offset for gap in gaps}, "accept-gap")
+            moves = tuple(Move(gap.partition, gap.start_offset, gap.end_offset) for gap in gaps)
+            self._audit(cursor, "accept-gap", moves)
+            return gaps
+
+    def accept_topic(self, snapshot: TopicSnapshot) -> tuple[Move, ...]:
+        """Start the topic that has this name now as a new incarnation, from its beginning."""
+        with self._primary.transaction("accept the topic") as cursor:
+            states = self._lock(cursor)
+            cursor.execute(self._moves["target_oid"], self._key)
+            target_oid = (cursor.fetchone() or (0,))[0] or 0
+            cursor.execute(self._moves["forget"], self._key)
+            cursor.execute(
+                self._moves["start_incarnation"],
+                {
+                    **self._key,
+                    "cluster_id": snapshot.identity.cluster_id,
+                    "topic_id": snapshot.identity.topic_id,
+                    "incarnation": 1 + _highest(states, "incarnation"),
+                    "epoch": 1 + _highest(states, "epoch"),
+                    "target_oid": target_oid,
+                    "partitions": [bounds.partition for bounds in snapshot.partitions],
+                    "start_offsets": [bounds.begin_offset for bounds in snapshot.partitions],
+                    "reason": "accept-topic",
+                },
+            )
+            moves = tuple(
+                Move(
+                    bounds.partition,
+                    states.get(bounds.partition, {}).get("next_offset"),
+                    bounds.begin_offset,
+                )
+                for bounds in snapshot.partitions
+            )
+            self._audit(cursor, "accept-topic", moves)
+            return moves
+
+    def _lock(self, cursor: Cursor) -> dict[int, Mapping[str, Any]]:
+        cursor.execute(self._moves["lock_all"], self._key)
+        return {row["partition"]: row for row in rows_of(cursor)}
+
+    def _move(self, cursor: Cursor, next_offsets: Mapping[int, int], reason: str) -> None:
+        cursor.execute(
+            self._moves["move"],
+            {
+                **self._key,
+                "partitions": list(next_offsets),
+                "next_offsets": list(next_offsets.values()),
+                "reason": reason,
+            },
+        )
+
+    def _audit(self, cursor: Cursor, action: str, moves: tuple[Move, ...]) -> None:
+        detail = [
+            {"partition": move.partition, "before": move.before, "after": move.after}
+            for move in moves
+        ]
+        cursor.execute(
+            self._positions["insert_audit"],
+            {**self._key, "action": action, "detail": Json({"moves": detail})},
+        )
+
+    def _delete_ranges(
+        self,
+        cursor: Cursor,
+        moves: tuple[Move, ...],
+        states: Mapping[int, Mapping[str, Any]],
+        target: TargetTable | None,
+    ) -> None:
+        back = [move for move in moves if move.before is not None and move.after < move.before]
+        if not back or target is None:
+            return
+        names = {column.metadata: column.name for column in target.columns if column.metadata}
+        partition, offset = names.get(MetadataField.PARTITION), names.get(MetadataField.OFFSET)
+        recreated = any(states[move.partition]["incarnation"] > 1 for move in back)
+        if partition is None or offset is None or recreated:
+            why = "its topic was created again" if recreated else "it has no offset columns"
+            raise ConfigurationError(
+                f"moving back would load rows of {target.name} a second time, and they cannot be "
+                f"deleted ({why}): empty the table first and say --allow-duplicates, or add "
+                "`metadata: [partition, offset]` to streams to come"
+            )
+        statement = sql.SQL("DELETE FROM {} WHERE {} = %s AND {} >= %s AND {} < %s").format(
+            target_identifier(target.name),
+            sql.Identifier(partition),
+            sql.Identifier(offset),
+            sql.Identifier(offset),
+        )
+        for move in back:
+            cursor.execute(statement, (move.partition, move.after, move.before))
+            cursor.execute(
+                self._moves["delete_dead_letters"],
+                {
+                    **self._key,
+                    "partition": move.partition,
+                    "incarnation": states[move.partition]["incarnation"],
+                    "start_offset": move.after,
+                    "end_offset": move.before,
+                },
+            )
+
+
+def _highest(states: Mapping[int, Mapping[str, Any]], column: str) -> int:
+    return max((int(row[column]) for row in states.values()), default=0)

@@ -1,0 +1,415 @@
+"""Writes one batch in one transaction: rows, dead letters, gaps, ledger and positions.
+
+The order of the statements is the protocol (delivery.md 0 and 7.1): the client's bytes are sent
+before the positions are locked, so that a loader which freezes in the middle of COPY keeps nobody
+waiting; what follows the lock runs on the server alone.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+from uuid import uuid4
+
+import psycopg2
+from psycopg2.errorcodes import UNIQUE_VIOLATION
+from psycopg2.extras import execute_values
+
+from kafka_pg_pipeline import failpoints
+from kafka_pg_pipeline.adapters.postgres import errors
+from kafka_pg_pipeline.adapters.postgres.commit import (
+    CommitOutcomeLost,
+    OutcomeResolver,
+    commit,
+)
+from kafka_pg_pipeline.adapters.postgres.connection import (
+    GRACE_SECONDS,
+    Connection,
+    Cursor,
+    Primary,
+    Statements,
+    begin,
+    roll_back,
+    time_limit,
+)
+from kafka_pg_pipeline.adapters.postgres.rejects import (
+    Rejection,
+    dead_letter,
+    find_rejections,
+    without_rejections,
+)
+from kafka_pg_pipeline.adapters.postgres.staging import (
+    copy_lines,
+    copy_to_stage,
+    create_stage,
+    insert_staged,
+    stage_of,
+    target_identifier,
+)
+from kafka_pg_pipeline.domain.batches import (
+    BatchCounts,
+    CopyChunk,
+    EncodedBatch,
+    LedgerEntry,
+    PartitionSlice,
+    WriteResult,
+    WriteStatus,
+)
+from kafka_pg_pipeline.domain.budgets import DeadLetterBudget
+from kafka_pg_pipeline.domain.records import DeadLetter
+from kafka_pg_pipeline.domain.tables import MetadataField, TargetTable
+from kafka_pg_pipeline.errors import InvariantError, PostgresUnavailableError, TargetError
+from kafka_pg_pipeline.settings.models import PostgresSettings
+
+
+class _Fenced(Exception):  # noqa: N818 - an outcome, not an error
+    """Another loader moved a position of this batch first."""
+
+
+class PostgresWriter:
+    """The port BatchWriter over psycopg2, for one stream and one target table.
+
+    It opens its own connection when it is first used and again after one was lost. Not
+    thread-safe.
+    """
+
+    def __init__(
+        self,
+        settings: PostgresSettings,
+        target: TargetTable,
+        *,
+        stream: str,
+        topic: str,
+        run_id: str,
+        loader: str,
+        budget: DeadLetterBudget,
+    ) -> None:
+        self._settings = settings
+        self._target = target
+        self._identity = {"stream": stream, "topic": topic}
+        self._origin = {"run_id": run_id, "loader": loader}
+        self._budget = budget
+        self._statements = Statements("positions", settings.schema_name)
+        self._catalog = Statements("catalog", settings.schema_name)
+        name = f"kafka-pg {stream} {run_id}"
+        self._primary = Primary(settings, application_name=name)
+        self._resolver = OutcomeResolver(
+            settings, application_name=name, stream=stream, topic=topic
+        )
+
+    def close(self) -> None:
+        """Release the connection; safe to call twice."""
+        self._primary.close()
+
+    def write(self, batch: EncodedBatch) -> WriteResult:
+        """COMMITTED or FENCED; anything else raises and leaves nothing behind."""
+        self._budget.check(batch)
+        try:
+            return self._write(batch)
+        except psycopg2.Error as error:
+            if not errors.is_record_fault(error):
+                raise errors.translate(error, self._doing(batch)) from None
+        return self._write_around_rejects(batch)
+
+    def _write_around_rejects(self, batch: EncodedBatch) -> WriteResult:
+        doing = self._doing(batch)
+        with errors.translated_errors(doing):
+            if self._has_moved(batch):
+                return WriteResult(WriteStatus.FENCED)
+            clean = self._without_rejects(batch)
+            self._budget.check(clean)
+            return self._write(clean)
+
+    def _doing(self, batch: EncodedBatch) -> str:
+        ranges = ", ".join(f"{self._identity['topic']}{piece.offsets}" for piece in batch.slices)
+        return f"load {ranges} into {self._target.name}"
+
+    def _write(self, batch: EncodedBatch) -> WriteResult:
+        connection = self._primary.connection()
+        entries = ledger_entries(batch)
+        try:
+            with connection.cursor() as cursor:
+                self._fill_transaction(connection, cursor, batch, entries)
+                commit(connection, cursor, self._settings)
+        except _Fenced:
+            roll_back(connection)
+            return WriteResult(WriteStatus.FENCED)
+        except CommitOutcomeLost:
+            connection.close()
+            self._resolve(batch)
+        except BaseException:
+            roll_back(connection)
+            raise
+        failpoints.reach("after_commit")
+        return WriteResult(WriteStatus.COMMITTED, entries)
+
+    def _resolve(self, batch: EncodedBatch) -> None:
+        partitions = [piece.position.partition for piece in batch.slices]
+        if not self._resolver.was_committed(batch.batch_id, partitions):
+            raise PostgresUnavailableError(
+                f"could not {self._doing(batch)}: the connection was lost before COMMIT arrived; "
+                "nothing was moved, a later run continues"
+            )
+
+    def _fill_transaction(
+        self,
+        connection: Connection,
+        cursor: Cursor,
+        batch: EncodedBatch,
+        entries: tuple[LedgerEntry, ...],
+    ) -> None:
+        steps: list[Callable[[Cursor], None]] = [lambda cursor: begin(cursor, self._settings)]
+        if self._target.plain:
+            steps += [
+                lambda cursor: self._copy_rows(cursor, batch),
+                lambda cursor: self._lock_positions(cursor, batch),
+            ]
+        else:
+            steps += [
+                lambda cursor: self._stage_rows(cursor, batch),
+                lambda cursor: self._lock_positions(cursor, batch),
+                lambda cursor: self._insert_rows(cursor, batch),
+            ]
+        steps += [
+            lambda cursor: self._store_dead_letters(cursor, batch),
+            lambda cursor: self._store_gaps(cursor, batch),
+            lambda cursor: self._advance(cursor, batch, entries),
+        ]
+        for step in steps:
+            with time_limit(connection, self._settings.statement_timeout_seconds + GRACE_SECONDS):
+                step(cursor)
+        failpoints.reach("before_commit")
+
+    def _copy_rows(self, cursor: Cursor, batch: EncodedBatch) -> None:
+        failpoints.reach("before_copy")
+        table = target_identifier(self._target.name)
+        for chunk in batch.chunks:
+            arrived = copy_lines(cursor, table, chunk.columns, chunk.lines)
+            self._expect_rows(arrived, chunk)
+        failpoints.reach("after_copy")
+
+    def _stage_rows(self, cursor: Cursor, batch: EncodedBatch) -> None:
+        # Deferred constraints would otherwise speak up at COMMIT only.
+        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        failpoints.reach("before_copy")
+        for number, chunk in enumerate(batch.chunks):
+            stage = create_stage(cursor, self._target.name, chunk.columns, number)
+            copy_to_stage(cursor, stage, chunk, 0, len(chunk.lines))
+        failpoints.reach("after_copy")
+
+    def _lock_positions(self, cursor: Cursor, batch: EncodedBatch) -> None:
+        """Lock the state rows in order and compare them with what the batch continues."""
+        cursor.execute(self._statements["lock_positions"], self._partitions(batch))
+        if cursor.fetchall() != _expected(batch):
+            raise _Fenced
+        failpoints.reach("after_lock")
+
+    def _insert_rows(self, cursor: Cursor, batch: EncodedBatch) -> None:
+        for number, chunk in enumerate(batch.chunks):
+            stage = stage_of(chunk.columns, number)
+            arrived = insert_staged(cursor, self._target.name, stage, 0, len(chunk.lines))
+            self._expect_rows(arrived, chunk)
+
+    def _expect_rows(self, arrived: int, chunk: CopyChunk) -> None:
+        if arrived != len(chunk.lines):
+            raise TargetError(
+                f"{self._target.name} took {arrived} of {len(chunk.lines)} rows: a trigger of the "
+                "table swallows rows, which append mode cannot account for. Nothing was moved"
+            )
+
+    def _store_dead_letters(self, cursor: Cursor, batch: EncodedBatch) -> None:
+        if not batch.dead_letters:
+            return
+        positions = {piece.position.partition: piece.position for piece in batch.slices}
+        rows = [
+            (
+                str(batch.batch_id),
+                self._identity["stream"],
+                self._identity["topic"],
+                letter.record.partition,
+                positions[letter.record.partition].incarnation,
+                positions[letter.record.partition].epoch,
+                *_dead_letter_values(letter),
+            )
+            for letter in batch.dead_letters
+        ]
+        execute_values(cursor, self._statements["insert_dead_letters"], rows, page_size=100)
+
+    def _store_gaps(self, cursor: Cursor, batch: EncodedBatch) -> None:
+        gaps = [(piece.position, piece.gap_end) for piece in batch.slices if piece.gap_end]
+        if not gaps:
+            return
+        cursor.execute(
+            self._statements["insert_gaps"],
+            {
+                **self._identity,
+                "batch_id": str(batch.batch_id),
+                "partitions": [position.partition for position, _ in gaps],
+                "incarnations": [position.incarnation for position, _ in gaps],
+                "epochs": [position.epoch for position, _ in gaps],
+                "start_offsets": [position.next_offset for position, _ in gaps],
+                "end_offsets": [gap_end for _, gap_end in gaps],
+            },
+        )
+
+    def _advance(
+        self, cursor: Cursor, batch: EncodedBatch, entries: tuple[LedgerEntry, ...]
+    ) -> None:
+        """Move the positions and write the ledger; each must touch every slice."""
+        cursor.execute(
+            self._statements["advance"],
+            {
+                **self._identity,
+                **self._origin,
+                "batch_id": str(batch.batch_id),
+                **_columns_of(batch.slices, entries),
+            },
+        )
+        moved, recorded = cursor.fetchone() or (0, 0)
+        if moved != len(batch.slices):
+            raise _Fenced
+        if recorded != len(batch.slices):
+            raise InvariantError(f"the ledger took {recorded} of {len(batch.slices)} entries")
+        failpoints.reach("after_cas")
+
+    def _has_moved(self, batch: EncodedBatch) -> bool:
+        """True where a position is no longer what the batch continues: the rows may be a rival's."""
+        with self._primary.transaction("look at the positions again") as cursor:
+            cursor.execute(
+                self._statements["read_expected_positions"], self._partitions(batch)
+            )
+            return cursor.fetchall() != _expected(batch)
+
+    def _without_rejects(self, batch: EncodedBatch) -> EncodedBatch:
+        letters = list(batch.dead_letters)
+        chunks = []
+        for chunk in batch.chunks:
+            found = self._rejections(chunk, most=self._budget.left(batch, len(letters)))
+            letters += [dead_letter(chunk, rejection) for rejection in found]
+            chunks.append(without_rejections(chunk, found))
+        if len(letters) == len(batch.dead_letters):
+            raise InvariantError(
+                f"{self._target.name} refused a batch of which it takes every row alone"
+            )
+        return replace(
+            batch,
+            batch_id=uuid4(),
+            chunks=tuple(chunk for chunk in chunks if chunk.lines),
+            dead_letters=tuple(letters),
+        )
+
+    def _rejections(self, chunk: CopyChunk, *, most: int) -> list[Rejection]:
+        connection = self._primary.connection()
+        try:
+            with connection.cursor() as cursor:
+                begin(cursor, self._settings)
+                cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                found = find_rejections(cursor, self._target, chunk, most=most)
+                for rejection in found:
+                    self._expect_no_offset_twice(cursor, chunk, rejection)
+                return found
+        finally:
+            roll_back(connection)
+
+    def _expect_no_offset_twice(
+        self, cursor: Cursor, chunk: CopyChunk, rejection: Rejection
+    ) -> None:
+        """A unique index over the offset columns is an alarm, not a filter for duplicates."""
+        if rejection.sqlstate != UNIQUE_VIOLATION:
+            return
+        cursor.execute(
+            self._catalog["constraint_columns"],
+            {"oid": self._target.oid, "constraint_name": rejection.constraint},
+        )
+        names = set((cursor.fetchone() or ([],))[0] or [])
+        if any(
+            column.name in names and column.metadata is MetadataField.OFFSET
+            for column in self._target.columns
+        ):
+            record = chunk.records[rejection.index]
+            raise InvariantError(
+                f"{self._identity['topic']}[{record.partition}]@{record.offset} is already in "
+                f"{self._target.name} (constraint {rejection.constraint!r}), though the ledger "
+                "says that it was not loaded: were rows restored without the pipeline's schema? "
+                "Nothing was moved; `kafka-pg verify` shows the state"
+            )
+
+    def _partitions(self, batch: EncodedBatch) -> dict[str, Any]:
+        return {
+            **self._identity,
+            "partitions": [piece.position.partition for piece in batch.slices],
+        }
+
+
+def ledger_entries(batch: EncodedBatch) -> tuple[LedgerEntry, ...]:
+    """One ledger line a slice; the counts add up to the offsets covered, or nothing is written.
+
+    Raises:
+        InvariantError: rows and dead letters are not the records that were read.
+    """
+    dead = Counter(letter.record.partition for letter in batch.dead_letters)
+    entries = tuple(_entry(batch, piece, dead[piece.position.partition]) for piece in batch.slices)
+    rows = sum(entry.counts.rows for entry in entries)
+    lines = sum(len(chunk.lines) for chunk in batch.chunks)
+    if rows != lines or any(entry.counts.total != len(entry.offsets) for entry in entries):
+        raise InvariantError(
+            f"batch {batch.batch_id}: {lines} rows to write, {rows} expected from the records read"
+        )
+    return entries
+
+
+def _entry(batch: EncodedBatch, piece: PartitionSlice, dead: int) -> LedgerEntry:
+    counts = BatchCounts(
+        rows=piece.visible - dead, dead=dead, absent=len(piece.offsets) - piece.visible
+    )
+    return LedgerEntry(batch.batch_id, piece.offsets, counts, piece.record_bytes)
+
+
+def _expected(batch: EncodedBatch) -> list[tuple[int, int, int, str | None]]:
+    return [
+        (
+            piece.position.partition,
+            piece.position.next_offset,
+            piece.position.epoch,
+            piece.position.identity.topic_id,
+        )
+        for piece in batch.slices
+    ]
+
+
+def _dead_letter_values(letter: DeadLetter) -> tuple[Any, ...]:
+    record = letter.record
+    return (
+        record.offset,
+        record.timestamp,
+        record.timestamp_type,
+        record.key,
+        record.value,
+        [key.encode() for key, _ in record.headers],
+        [value for _, value in record.headers],
+        letter.stage.value,
+        letter.reason.value,
+        letter.column,
+        letter.sqlstate,
+    )
+
+
+def _columns_of(
+    slices: tuple[PartitionSlice, ...], entries: tuple[LedgerEntry, ...]
+) -> dict[str, list[Any]]:
+    tails = [piece.tail for piece in slices]
+    return {
+        "partitions": [piece.position.partition for piece in slices],
+        "start_offsets": [piece.position.next_offset for piece in slices],
+        "next_offsets": [piece.next_offset for piece in slices],
+        "incarnations": [piece.position.incarnation for piece in slices],
+        "epochs": [piece.position.epoch for piece in slices],
+        "topic_ids": [piece.position.identity.topic_id for piece in slices],
+        "tail_offsets": [tail.offset if tail else None for tail in tails],
+        "tail_timestamps": [tail.timestamp if tail else None for tail in tails],
+        "tail_digests": [tail.digest if tail else None for tail in tails],
+        "rows": [entry.counts.rows for entry in entries],
+        "dead": [entry.counts.dead for entry in entries],
+        "absent": [entry.counts.absent for entry in entries],
+        "record_bytes": [entry.record_bytes for entry in entries],
+    }

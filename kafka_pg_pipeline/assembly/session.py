@@ -1,0 +1,97 @@
+"""One stream with its adapters opened: what the CLI, the ops and the sensor work with."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+
+from kafka_pg_pipeline.adapters.kafka.inspector import KafkaInspector
+from kafka_pg_pipeline.adapters.kafka.reader import open_reader_factory
+from kafka_pg_pipeline.adapters.postgres.catalog import PostgresCatalog
+from kafka_pg_pipeline.adapters.postgres.connection import Primary
+from kafka_pg_pipeline.adapters.postgres.inspection import PostgresInspection
+from kafka_pg_pipeline.adapters.postgres.migrations import migrate
+from kafka_pg_pipeline.adapters.postgres.moves import OperatorMoves
+from kafka_pg_pipeline.adapters.postgres.positions import PostgresPositions
+from kafka_pg_pipeline.adapters.postgres.writer import PostgresWriter
+from kafka_pg_pipeline.assembly.endpoints import Endpoints
+from kafka_pg_pipeline.domain.budgets import DeadLetterBudget
+from kafka_pg_pipeline.domain.tables import TableName, TargetTable
+from kafka_pg_pipeline.pipeline.load import LoaderPorts, StreamLoader
+from kafka_pg_pipeline.ports import ReaderFactory
+from kafka_pg_pipeline.settings.models import StreamSettings
+
+
+@dataclass(frozen=True)
+class StreamSession:
+    """A stream's adapters over one PostgreSQL connection and one Kafka inspector."""
+
+    name: str
+    stream: StreamSettings
+    inspector: KafkaInspector
+    open_reader: ReaderFactory
+    positions: PostgresPositions
+    catalog: PostgresCatalog
+    inspection: PostgresInspection
+    moves: OperatorMoves
+    loader: StreamLoader
+
+
+@contextmanager
+def open_session(
+    name: str, stream: StreamSettings, endpoints: Endpoints, *, run_id: str
+) -> Iterator[StreamSession]:
+    """Open a stream; brings the pipeline's own schema up to date first.
+
+    ``run_id`` is written into the ledger and into the clients' names, so that a zombie can be
+    told by the broker's log and by pg_stat_activity.
+
+    Raises:
+        AuthenticationError, PostgresUnavailableError: PostgreSQL could not be reached. Kafka is
+            reached when it is first asked.
+    """
+    client_id = f"kafka-pg-{name}-{run_id}"
+    table = TableName.parse(stream.table)
+    with ExitStack() as stack:
+        primary = Primary(endpoints.postgres, application_name=f"kafka-pg {name} {run_id}")
+        stack.callback(primary.close)
+        migrate(primary)
+        inspector = stack.enter_context(
+            closing(
+                KafkaInspector(endpoints.kafka, isolation=stream.isolation, client_id=client_id)
+            )
+        )
+        open_reader = open_reader_factory(
+            endpoints.kafka, isolation=stream.isolation, client_id=client_id
+        )
+        positions = PostgresPositions(primary, stream=name, topic=stream.topic)
+        catalog = PostgresCatalog(primary, stream=name, table=table, metadata=stream.metadata)
+
+        def open_writer(target: TargetTable) -> "closing[PostgresWriter]":
+            return closing(
+                PostgresWriter(
+                    endpoints.postgres,
+                    target,
+                    stream=name,
+                    topic=stream.topic,
+                    run_id=run_id,
+                    loader=f"{socket.gethostname()}:{os.getpid()}",
+                    budget=DeadLetterBudget(
+                        stream.dead_letters.max_records, stream.dead_letters.max_share
+                    ),
+                )
+            )
+
+        ports = LoaderPorts(inspector, open_reader, positions, catalog, open_writer)
+        yield StreamSession(
+            name=name,
+            stream=stream,
+            inspector=inspector,
+            open_reader=open_reader,
+            positions=positions,
+            catalog=catalog,
+            inspection=PostgresInspection(primary, stream=name, topic=stream.topic),
+            moves=OperatorMoves(primary, stream=name, topic=stream.topic),
+            loader=StreamLoader(name, stream, ports),
+        )

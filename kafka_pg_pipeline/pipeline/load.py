@@ -1,0 +1,320 @@
+"""The loader: one loop that turns a frozen plan into committed batches, each exactly once.
+
+Where to start is read from PostgreSQL in every round. A round ends when the plan's end is
+reached, a limit or a stop is met, or another loader moved first (fenced). Passing faults start a
+new round, from what the database then says.
+"""
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import tenacity
+
+from kafka_pg_pipeline.domain.batches import EncodedBatch, LedgerEntry, WriteResult, WriteStatus
+from kafka_pg_pipeline.domain.offsets import Position, TopicSnapshot
+from kafka_pg_pipeline.domain.planning import (
+    LoadPlan,
+    PartitionPlan,
+    check_identity,
+    count_available,
+    plan_partitions,
+)
+from kafka_pg_pipeline.domain.reports import LoadReport, Outcome
+from kafka_pg_pipeline.domain.tables import TargetTable
+from kafka_pg_pipeline.errors import LogShorterError, RetentionGapError, TransientError
+from kafka_pg_pipeline.pipeline.encode import RowEncoder
+from kafka_pg_pipeline.pipeline.overlap import read_ahead
+from kafka_pg_pipeline.pipeline.plan import read_sample, resolve_start_offsets
+from kafka_pg_pipeline.pipeline.read import BatchReading
+from kafka_pg_pipeline.pipeline.target import ensure_target
+from kafka_pg_pipeline.ports import (
+    BatchWriter,
+    PositionStore,
+    ProgressListener,
+    ReaderFactory,
+    StopSignal,
+    TargetCatalog,
+    TopicInspector,
+)
+from kafka_pg_pipeline.settings.models import StreamSettings
+
+logger = logging.getLogger(__name__)
+
+# Passing faults in a row, without a committed batch between them, before the run gives up.
+RETRIES = 3
+# After this many lost races the rival is left to it.
+_MOST_FENCED = 8
+# A leader change can show a high watermark that is behind for a moment.
+_SHORT_LOG_LOOKS = 3
+
+
+@dataclass(frozen=True)
+class LoaderPorts:
+    """The outside world of one stream's loader; the caller opens and closes it."""
+
+    inspector: TopicInspector
+    open_reader: ReaderFactory
+    positions: PositionStore
+    catalog: TargetCatalog
+    open_writer: Callable[[TargetTable], AbstractContextManager[BatchWriter]]
+
+
+class StopRule:
+    """Stops at a person's wish or when the run's time is over, whichever comes first."""
+
+    def __init__(
+        self,
+        requested: StopSignal,
+        max_seconds: float | None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._requested = requested
+        self._clock = clock
+        self._deadline = None if max_seconds is None else clock() + max_seconds
+
+    @property
+    def requested(self) -> bool:
+        """True where a person, or Dagster, asked for the stop."""
+        return self._requested.is_set()
+
+    def is_set(self) -> bool:
+        """True where the run should end after the batch in flight."""
+        late = self._deadline is not None and self._clock() >= self._deadline
+        return late or self.requested
+
+
+@dataclass
+class _Run:
+    """What one call of ``load`` has done so far."""
+
+    snapshot: TopicSnapshot
+    records_left: int | None
+    entries: list[LedgerEntry] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    fenced: int = 0
+    lag_before: int | None = None
+
+    def add(self, result: WriteResult) -> None:
+        self.entries.extend(result.entries)
+        if self.records_left is not None:
+            visible = sum(len(e.offsets) - e.counts.absent for e in result.entries)
+            self.records_left -= visible
+
+
+class StreamLoader:
+    """Loads one stream."""
+
+    def __init__(self, name: str, stream: StreamSettings, ports: LoaderPorts) -> None:
+        self._name = name
+        self._stream = stream
+        self._ports = ports
+
+    def load(
+        self, plan: LoadPlan, *, stop: StopSignal, listener: ProgressListener = lambda _: None
+    ) -> LoadReport:
+        """Load what the plan allows; every committed batch is reported to ``listener``.
+
+        Raises:
+            TransientError: a passing fault outlasted its retries; what was committed stays.
+            TerminalError: a person has to look; what was committed stays.
+        """
+        started = time.monotonic()
+        rule = StopRule(stop, plan.max_seconds)
+        run = _Run(plan.snapshot, plan.max_records)
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(TransientError),
+            stop=_gave_up(run),
+            wait=tenacity.wait_exponential_jitter(initial=0.5, max=8),
+            before_sleep=self._log_retry,
+            reraise=True,
+        )
+        retrying(self._load_rounds, run, rule, listener)
+        lag_after = count_available(self._ports.positions.fetch_positions(), plan.snapshot)
+        return LoadReport(
+            stream=self._name,
+            topic=self._stream.topic,
+            table=self._stream.table,
+            outcome=_outcome(run, rule, lag_after),
+            entries=tuple(run.entries),
+            seconds=time.monotonic() - started,
+            lag_before=run.lag_before or 0,
+            lag_after=lag_after,
+            warnings=tuple(run.warnings),
+        )
+
+    def _log_retry(self, state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        logger.warning("%s: %s; trying again", self._name, error)
+
+    def _load_rounds(self, run: _Run, rule: StopRule, listener: ProgressListener) -> None:
+        width: int | None = None
+        while not rule.is_set() and run.records_left != 0 and run.fenced < _MOST_FENCED:
+            prepared = self._prepare(run)
+            if prepared is None:
+                return
+            target, plans = prepared
+            if width is not None:
+                plans = tuple(random.sample(plans, min(width, len(plans))))  # noqa: S311
+            status = self._load_partitions(plans, target, run, rule, listener)
+            if status is WriteStatus.FENCED:
+                logger.warning("%s: another loader moved first, planning again", self._name)
+                if len(plans) == 1 and run.fenced > 1:
+                    return
+                width = max(1, len(plans) // 2)
+
+    def _prepare(self, run: _Run) -> tuple[TargetTable, tuple[PartitionPlan, ...]] | None:
+        """Table, positions and what is left of the plan; None where nothing is left."""
+        positions = self._ports.positions.fetch_positions()
+        for position in positions:
+            check_identity(position.identity, run.snapshot.identity, self._stream.topic)
+        target = ensure_target(
+            self._stream,
+            self._ports.catalog,
+            lambda: read_sample(run.snapshot, self._ports.open_reader),
+            was_loaded=bool(positions),
+        )
+        if target is None:
+            return None
+        positions = self._check_in(run.snapshot, positions, target)
+        if run.lag_before is None:
+            run.lag_before = count_available(positions, run.snapshot)
+            self._note_target(target, run)
+        plans = self._plan_partitions(run, positions)
+        return (target, plans) if plans else None
+
+    def _check_in(
+        self, snapshot: TopicSnapshot, positions: tuple[Position, ...], target: TargetTable
+    ) -> tuple[Position, ...]:
+        starts = resolve_start_offsets(self._stream, snapshot, positions, self._ports.inspector)
+        if not starts:
+            return positions
+        return self._ports.positions.check_in(snapshot.identity, starts, target)
+
+    def _note_target(self, target: TargetTable, run: _Run) -> None:
+        if self._ports.positions.note_target(target):
+            run.warnings.append(
+                f"table {target.name} is not the one filled before: it was dropped and created "
+                "again, or replaced. Rows loaded earlier are only there if somebody copied them"
+            )
+            logger.warning("%s: %s", self._name, run.warnings[-1])
+
+    def _plan_partitions(
+        self, run: _Run, positions: tuple[Position, ...]
+    ) -> tuple[PartitionPlan, ...]:
+        """Plan against the frozen ends; a log that looks shorter gets further looks."""
+        for _ in range(_SHORT_LOG_LOOKS - 1):
+            try:
+                return plan_partitions(positions, run.snapshot, self._stream.on_data_loss)
+            except LogShorterError:
+                time.sleep(0.5)
+                run.snapshot = self._ports.inspector.fetch_snapshot(self._stream.topic)
+        return plan_partitions(positions, run.snapshot, self._stream.on_data_loss)
+
+    def _load_partitions(
+        self,
+        plans: tuple[PartitionPlan, ...],
+        target: TargetTable,
+        run: _Run,
+        rule: StopRule,
+        listener: ProgressListener,
+    ) -> WriteStatus:
+        over = _Flag(rule)
+        reading = BatchReading(
+            self._stream.topic,
+            plans,
+            open_reader=self._ports.open_reader,
+            encoder=RowEncoder(target, topic=self._stream.topic),
+            limits=self._stream.batch,
+            max_records=run.records_left,
+            stop=over,
+        )
+        try:
+            with (
+                self._ports.open_writer(target) as writer,
+                read_ahead(reading.batches()) as batches,
+                over,
+            ):
+                for batch in batches:
+                    result = self._write(batch, writer)
+                    if result.status is WriteStatus.FENCED:
+                        run.fenced += 1
+                        return result.status
+                    run.add(result)
+                    listener(result)
+                    if rule.is_set():
+                        break
+        except RetentionGapError:
+            self._face_gap(run)
+        return WriteStatus.COMMITTED
+
+    def _write(self, batch: EncodedBatch, writer: BatchWriter) -> WriteResult:
+        """Look at the topic's identity once more, then write.
+
+        Kafka is read by name: a topic recreated since the plan would slip in otherwise.
+        """
+        found = self._ports.inspector.fetch_identity(self._stream.topic)
+        for piece in batch.slices:
+            check_identity(piece.position.identity, found, self._stream.topic)
+        result = writer.write(batch)
+        for entry in result.entries:
+            logger.info(
+                "%s: %s%s committed, %d rows, %d dead, %d absent",
+                self._name,
+                self._stream.topic,
+                entry.offsets,
+                entry.counts.rows,
+                entry.counts.dead,
+                entry.counts.absent,
+            )
+        return result
+
+    def _face_gap(self, run: _Run) -> None:
+        """Retention overtook the run: raise with the lost range, or let the next round note it."""
+        run.snapshot = self._ports.inspector.fetch_snapshot(self._stream.topic)
+        positions = self._ports.positions.fetch_positions()
+        plan_partitions(positions, run.snapshot, self._stream.on_data_loss)
+
+
+class _Flag:
+    """Tells the reading thread to stop when its consumer leaves, for whatever reason."""
+
+    def __init__(self, rule: StopRule) -> None:
+        self._rule = rule
+        self._left = False
+
+    def __enter__(self) -> "_Flag":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left = True
+
+    def is_set(self) -> bool:
+        """True where reading on would be for nothing."""
+        return self._left or self._rule.is_set()
+
+
+def _gave_up(run: _Run) -> Callable[[tenacity.RetryCallState], bool]:
+    """Stop after RETRIES passing faults in a row; a committed batch starts the count anew."""
+    committed, faults = 0, 0
+
+    def decide(_: tenacity.RetryCallState) -> bool:
+        nonlocal committed, faults
+        faults = 1 if len(run.entries) > committed else faults + 1
+        committed = len(run.entries)
+        return faults > RETRIES
+
+    return decide
+
+
+def _outcome(run: _Run, rule: StopRule, lag_after: int) -> Outcome:
+    if lag_after == 0:
+        return Outcome.END_OF_STREAM
+    if rule.requested:
+        return Outcome.STOPPED
+    if rule.is_set() or run.records_left == 0:
+        return Outcome.LIMIT_REACHED
+    return Outcome.FENCED if run.fenced else Outcome.END_OF_STREAM

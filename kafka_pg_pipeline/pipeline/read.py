@@ -1,0 +1,251 @@
+"""Reads planned partitions and makes batches of them: poll, cut to the range, decode and encode."""
+
+import logging
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+from uuid import uuid4
+
+from kafka_pg_pipeline import failpoints
+from kafka_pg_pipeline.domain.batches import EncodedBatch, PartitionSlice
+from kafka_pg_pipeline.domain.fingerprints import fingerprint
+from kafka_pg_pipeline.domain.offsets import Position
+from kafka_pg_pipeline.domain.planning import PartitionPlan
+from kafka_pg_pipeline.domain.records import Record
+from kafka_pg_pipeline.errors import KafkaUnavailableError, LogRewrittenError
+from kafka_pg_pipeline.pipeline.encode import BatchBuilder, RowEncoder
+from kafka_pg_pipeline.ports import ReaderFactory, RecordReader, StopSignal
+from kafka_pg_pipeline.settings.models import BatchSettings
+
+logger = logging.getLogger(__name__)
+
+# A poll that finds nothing costs this much before positions are looked at: trailing control
+# records move the position without returning a record.
+_POLL_SECONDS = 0.1
+_POLL_RECORDS = 5_000
+# A position that stands still this long before the end means a stuck client (delivery.md 4.2).
+STALL_SECONDS = 20.0
+
+
+class Clock(Protocol):
+    """Monotonic seconds."""
+
+    def __call__(self) -> float: ...
+
+
+@dataclass
+class _Progress:
+    """How far the reading of one partition has come."""
+
+    plan: PartitionPlan
+    topic: str
+    position: Position = field(init=False)
+    next_offset: int = field(init=False)
+    checks_tail: bool = field(init=False)
+    gap_end: int | None = field(init=False)
+    visible: int = 0
+    record_bytes: int = 0
+    last: Record | None = None
+
+    def __post_init__(self) -> None:
+        self.position = self.plan.position
+        self.next_offset = self.plan.next_offset
+        self.gap_end = self.plan.gap_end
+        self.checks_tail = self.plan.read_from < self.plan.position.next_offset
+
+    @property
+    def finished(self) -> bool:
+        return self.next_offset >= self.plan.end_offset
+
+    def accept(self, records: Sequence[Record]) -> Sequence[Record]:
+        """The records that lie in the range; checks the fingerprint on the way."""
+        if self.checks_tail:
+            self._check_tail(records[0])
+        if records[0].offset < self.next_offset:
+            records = [record for record in records if record.offset >= self.next_offset]
+        if records and records[-1].offset >= self.plan.end_offset:
+            records = [record for record in records if record.offset < self.plan.end_offset]
+        if records:
+            self.visible += len(records)
+            self.last = records[-1]
+            self.next_offset = records[-1].offset + 1
+        return records
+
+    def advance(self, position: int) -> None:
+        """Follow the reader's position, past offsets that hold no visible record."""
+        self.next_offset = max(self.next_offset, min(position, self.plan.end_offset))
+
+    def cut(self) -> PartitionSlice | None:
+        """What was covered since the last cut; None where nothing moved."""
+        if self.next_offset == self.position.next_offset:
+            return None
+        tail = fingerprint(self.last) if self.last is not None else None
+        piece = PartitionSlice(
+            position=self.position,
+            next_offset=self.next_offset,
+            visible=self.visible,
+            record_bytes=self.record_bytes,
+            tail=tail,
+            gap_end=self.gap_end,
+        )
+        self.position = Position(
+            partition=self.position.partition,
+            identity=self.position.identity,
+            incarnation=self.position.incarnation,
+            epoch=self.position.epoch,
+            next_offset=self.next_offset,
+            tail=tail or self.position.tail,
+        )
+        self.visible, self.record_bytes, self.last, self.gap_end = 0, 0, None, None
+        return piece
+
+    def _check_tail(self, first: Record) -> None:
+        self.checks_tail = False
+        tail = self.position.tail
+        where = f"{self.topic}[{self.plan.partition}]"
+        if tail is None or first.offset != tail.offset:
+            logger.info("%s: the last loaded record is gone, its fingerprint not checked", where)
+            return
+        if fingerprint(first) != tail:
+            raise LogRewrittenError(
+                f"{where}@{tail.offset} is not the record that was loaded: the log was rewritten "
+                "(restored, truncated and filled again, or an unclean election). Nothing was "
+                "loaded; compare with `kafka-pg peek`, then `kafka-pg accept-topic STREAM` starts "
+                "this log from its beginning, or `kafka-pg reset STREAM --to OFFSETS` moves on"
+            )
+
+
+class BatchReading:
+    """One pass over planned partitions; ``batches`` is meant to run in a thread of its own."""
+
+    def __init__(
+        self,
+        topic: str,
+        plans: Sequence[PartitionPlan],
+        *,
+        open_reader: ReaderFactory,
+        encoder: RowEncoder,
+        limits: BatchSettings,
+        max_records: int | None,
+        stop: StopSignal,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._topic = topic
+        self._progress = {plan.partition: _Progress(plan, topic) for plan in plans}
+        self._open_reader = open_reader
+        self._encoder = encoder
+        self._limits = limits
+        self._records_left = max_records
+        self._stop = stop
+        self._clock = clock
+
+    def batches(self) -> Generator[EncodedBatch, None, None]:
+        """Batches until every partition has reached its end, a limit is met or a stop is asked.
+
+        Raises:
+            KafkaUnavailableError: no progress for ``STALL_SECONDS``, or the reader's own.
+            LogRewrittenError: the record at the stored tail is another one.
+        """
+        unread = {p.plan.partition: p.plan.read_from for p in self._active()}
+        if not unread:
+            yield from self._cut(self._encoder.start_batch())
+            return
+        reader = self._open_reader(self._topic, unread)
+        try:
+            while self._active() and not self._is_over():
+                builder = self._encoder.start_batch()
+                self._fill(reader, builder)
+                yield from self._cut(builder)
+        finally:
+            reader.close()
+
+    def _active(self) -> list[_Progress]:
+        return [progress for progress in self._progress.values() if not progress.finished]
+
+    def _is_over(self) -> bool:
+        return self._stop.is_set() or self._records_left == 0
+
+    def _fill(self, reader: RecordReader, builder: BatchBuilder) -> None:
+        """Poll until the batch is full or nothing is left to read."""
+        started = moved = self._clock()
+        while self._active() and not self._is_over() and not self._is_full(builder, started):
+            if self._poll(reader, builder):
+                moved = self._clock()
+            elif self._clock() - moved > STALL_SECONDS:
+                raise KafkaUnavailableError(self._describe_stall())
+
+    def _is_full(self, builder: BatchBuilder, started: float) -> bool:
+        return (
+            self._count(builder) >= self._limits.max_rows
+            or builder.record_bytes >= self._limits.max_bytes
+            or (
+                self._count(builder) > 0
+                and self._clock() - started >= self._limits.max_seconds
+            )
+        )
+
+    def _count(self, builder: BatchBuilder) -> int:
+        return builder.rows + len(builder.dead_letters)
+
+    def _poll(self, reader: RecordReader, builder: BatchBuilder) -> bool:
+        """One poll; True where any partition moved."""
+        found = reader.poll(max_records=self._wanted(builder), timeout_seconds=_POLL_SECONDS)
+        for partition, records in found.items():
+            self._take(self._progress[partition], records, builder)
+        moved = bool(found)
+        if not found:
+            moved = self._follow_positions(reader)
+        for partition in found:
+            if self._progress[partition].finished:
+                reader.finish(partition)
+        return moved
+
+    def _wanted(self, builder: BatchBuilder) -> int:
+        wanted = min(_POLL_RECORDS, self._limits.max_rows - self._count(builder))
+        if self._records_left is not None:
+            wanted = min(wanted, self._records_left)
+        return max(1, wanted)
+
+    def _take(
+        self, progress: _Progress, records: Sequence[Record], builder: BatchBuilder
+    ) -> None:
+        accepted = progress.accept(records)
+        if not accepted:
+            return
+        before = builder.record_bytes
+        builder.add(accepted)
+        progress.record_bytes += builder.record_bytes - before
+        if self._records_left is not None:
+            self._records_left -= len(accepted)
+
+    def _follow_positions(self, reader: RecordReader) -> bool:
+        moved = False
+        for progress in self._active():
+            before = progress.next_offset
+            progress.advance(reader.position(progress.plan.partition))
+            moved = moved or progress.next_offset != before
+            if progress.finished:
+                reader.finish(progress.plan.partition)
+        return moved
+
+    def _cut(self, builder: BatchBuilder) -> Generator[EncodedBatch, None, None]:
+        slices = tuple(
+            piece
+            for _, progress in sorted(self._progress.items())
+            if (piece := progress.cut()) is not None
+        )
+        failpoints.reach("after_read")
+        if slices:
+            yield EncodedBatch(uuid4(), slices, builder.chunks(), tuple(builder.dead_letters))
+
+    def _describe_stall(self) -> str:
+        stuck = ", ".join(
+            f"{self._topic}[{p.plan.partition}]@{p.next_offset} of {p.plan.end_offset}"
+            for p in self._active()
+        )
+        return (
+            f"no record of {stuck} arrived for {STALL_SECONDS:.0f} s though the log goes on: the "
+            "broker or the client is stuck. Nothing was lost; the next run continues. "
+            "`kafka-pg doctor` checks the broker"
+        )

@@ -1,0 +1,72 @@
+"""The table a stream fills: found in the catalog, or created from a sample of the records."""
+
+from collections.abc import Callable, Sequence
+
+from kafka_pg_pipeline.domain.records import Record
+from kafka_pg_pipeline.domain.tables import Column, TargetTable
+from kafka_pg_pipeline.errors import TargetError
+from kafka_pg_pipeline.pipeline.infer import infer_columns
+from kafka_pg_pipeline.ports import TargetCatalog
+from kafka_pg_pipeline.settings.models import StreamSettings
+
+
+def propose_columns(stream: StreamSettings, sample: Sequence[Record]) -> tuple[Column, ...]:
+    """Columns for a table that does not exist yet.
+
+    Raises:
+        TargetError: no record of the sample could be read, or names collide.
+    """
+    columns = infer_columns([record.value for record in sample], stream.columns, stream.metadata)
+    if not any(column.metadata is None for column in columns):
+        raise TargetError(
+            f"table {stream.table} does not exist and its columns cannot be inferred: none of the "
+            f"{len(sample)} records looked at in {stream.topic} is a JSON object. Create the "
+            "table, or name its columns in the stream's `columns`"
+        )
+    return columns
+
+
+def ensure_target(
+    stream: StreamSettings,
+    catalog: TargetCatalog,
+    fetch_sample: Callable[[], Sequence[Record]],
+    *,
+    was_loaded: bool,
+) -> TargetTable | None:
+    """The target table, created when it is missing; None while there is nothing to infer it from.
+
+    Raises:
+        TargetError: the table is missing and may not be created (``create: false``, or rows were
+            loaded into it before), or lacks a column that the stream names.
+    """
+    target = catalog.fetch_target()
+    if target is not None:
+        _check_columns(stream, target)
+        return target
+    if was_loaded:
+        raise TargetError(
+            f"table {stream.table} is gone, though rows were loaded into it. Nothing was loaded. "
+            "Restore it, or create it empty and `kafka-pg reset STREAM --to earliest` to load "
+            "what Kafka still has"
+        )
+    if not stream.create:
+        raise TargetError(
+            f"table {stream.table} does not exist and the stream says `create: false`: create it, "
+            "or allow the pipeline to"
+        )
+    sample = fetch_sample()
+    if not sample and not stream.columns:
+        return None
+    return catalog.create_target(propose_columns(stream, sample))
+
+
+def _check_columns(stream: StreamSettings, target: TargetTable) -> None:
+    present = {column.name for column in target.columns}
+    wanted = [*stream.columns, *stream.metadata.values()]
+    missing = [name for name in wanted if name not in present]
+    if missing:
+        raise TargetError(
+            f"table {target.name} has no column {', '.join(map(repr, missing))}, which the stream "
+            "names under `columns` or `metadata`: add it with ALTER TABLE, or take it out of the "
+            "configuration file"
+        )

@@ -1,0 +1,103 @@
+-- name: fetch_positions
+SELECT partition, cluster_id, topic_id, incarnation, epoch, next_offset,
+       tail_offset, tail_timestamp, tail_digest, target_oid::bigint AS target_oid
+FROM {schema}.state
+WHERE stream = %(stream)s AND topic = %(topic)s
+ORDER BY partition
+
+-- name: check_in
+WITH arrived AS (
+    INSERT INTO {schema}.state
+        (stream, topic, partition, cluster_id, topic_id, incarnation, epoch, next_offset,
+         target_oid)
+    SELECT %(stream)s, %(topic)s, new.partition, %(cluster_id)s, %(topic_id)s,
+           %(incarnation)s, %(epoch)s, new.start_offset, %(target_oid)s
+    FROM unnest(%(partitions)s::integer[], %(start_offsets)s::bigint[])
+        AS new (partition, start_offset)
+    ORDER BY new.partition
+    ON CONFLICT DO NOTHING
+    RETURNING stream, topic, partition, incarnation, epoch, next_offset, cluster_id, topic_id
+)
+INSERT INTO {schema}.epoch
+    (stream, topic, partition, incarnation, epoch, start_offset, cluster_id, topic_id, reason)
+SELECT stream, topic, partition, incarnation, epoch, next_offset, cluster_id, topic_id, 'check-in'
+FROM arrived
+
+-- name: note_target
+UPDATE {schema}.state SET target_oid = %(target_oid)s
+WHERE stream = %(stream)s AND topic = %(topic)s AND target_oid <> %(target_oid)s
+
+-- name: lock_positions
+SELECT partition, next_offset, epoch, topic_id
+FROM {schema}.state
+WHERE stream = %(stream)s AND topic = %(topic)s AND partition = ANY (%(partitions)s)
+ORDER BY topic, partition
+FOR UPDATE
+
+-- name: read_expected_positions
+SELECT partition, next_offset, epoch, topic_id
+FROM {schema}.state
+WHERE stream = %(stream)s AND topic = %(topic)s AND partition = ANY (%(partitions)s)
+ORDER BY topic, partition
+
+-- name: advance
+WITH slice AS (
+    SELECT *
+    FROM unnest(
+        %(partitions)s::integer[], %(start_offsets)s::bigint[], %(next_offsets)s::bigint[],
+        %(incarnations)s::integer[], %(epochs)s::integer[], %(topic_ids)s::text[],
+        %(tail_offsets)s::bigint[], %(tail_timestamps)s::bigint[], %(tail_digests)s::bytea[],
+        %(rows)s::bigint[], %(dead)s::bigint[], %(absent)s::bigint[], %(record_bytes)s::bigint[]
+    ) AS slice (
+        partition, start_offset, next_offset, incarnation, epoch, topic_id,
+        tail_offset, tail_timestamp, tail_digest, rows, dead, absent, record_bytes
+    )
+),
+moved AS (
+    UPDATE {schema}.state AS state
+    SET next_offset = slice.next_offset,
+        tail_offset = coalesce(slice.tail_offset, state.tail_offset),
+        tail_timestamp = coalesce(slice.tail_timestamp, state.tail_timestamp),
+        tail_digest = coalesce(slice.tail_digest, state.tail_digest),
+        updated_at = clock_timestamp()
+    FROM slice
+    WHERE state.stream = %(stream)s
+      AND state.topic = %(topic)s
+      AND state.partition = slice.partition
+      AND state.next_offset = slice.start_offset
+      AND state.epoch = slice.epoch
+      AND state.topic_id IS NOT DISTINCT FROM slice.topic_id
+    RETURNING state.partition
+),
+recorded AS (
+    INSERT INTO {schema}.ledger
+        (stream, topic, partition, incarnation, epoch, start_offset, next_offset,
+         rows, superseded, ignored, deleted, dead, filtered, absent,
+         record_bytes, batch_id, run_id, loader)
+    SELECT %(stream)s, %(topic)s, partition, incarnation, epoch, start_offset, next_offset,
+           rows, 0, 0, 0, dead, 0, absent,
+           record_bytes, %(batch_id)s, %(run_id)s, %(loader)s
+    FROM slice
+    RETURNING partition
+)
+SELECT (SELECT count(*) FROM moved), (SELECT count(*) FROM recorded)
+
+-- name: count_ledger_entries
+SELECT count(*) FROM {schema}.ledger WHERE batch_id = %(batch_id)s
+
+-- name: insert_gaps
+INSERT INTO {schema}.gap
+    (stream, topic, partition, incarnation, epoch, start_offset, end_offset, batch_id, reason)
+SELECT %(stream)s, %(topic)s, gap.*, %(batch_id)s, 'retention'
+FROM unnest(%(partitions)s::integer[], %(incarnations)s::integer[], %(epochs)s::integer[],
+            %(start_offsets)s::bigint[], %(end_offsets)s::bigint[]) AS gap
+
+-- name: insert_dead_letters
+INSERT INTO {schema}.dead_letter
+    (batch_id, stream, topic, partition, incarnation, epoch, record_offset, record_timestamp,
+     timestamp_type, key, value, header_keys, header_values, stage, reason, column_name, sqlstate)
+VALUES %s
+
+-- name: insert_audit
+INSERT INTO {schema}.audit (stream, action, detail)
+VALUES (%(stream)s, %(action)s, %(detail)s)

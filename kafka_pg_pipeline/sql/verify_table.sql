@@ -1,0 +1,49 @@
+-- name: twice
+-- Offsets that are both a row and a dead letter; the offset columns of the table are named here.
+SELECT letter.partition, letter.record_offset AS at, 'the offset is a row and a dead letter' AS finding
+FROM {schema}.dead_letter AS letter
+JOIN {target} AS target
+    ON target.{partition} = letter.partition AND target.{offset} = letter.record_offset
+JOIN {schema}.state AS state
+    ON state.stream = letter.stream AND state.topic = letter.topic
+   AND state.partition = letter.partition AND state.incarnation = letter.incarnation
+WHERE letter.stream = %(stream)s AND letter.topic = %(topic)s AND state.incarnation = 1
+
+-- name: duplicates
+-- Offsets that occur twice in the table, as far as one incarnation goes.
+SELECT target.{partition} AS partition, target.{offset} AS at,
+       format('the offset occurs %%s times in the table', count(*)) AS finding
+FROM {target} AS target
+JOIN {schema}.state AS state
+    ON state.partition = target.{partition}
+WHERE state.stream = %(stream)s AND state.topic = %(topic)s AND state.incarnation = 1
+GROUP BY 1, 2
+HAVING count(*) > 1
+ORDER BY 1, 2
+LIMIT 100
+
+-- name: row_counts
+-- Partitions whose table holds another number of rows than the ledger of the present epoch counts.
+WITH counted AS (
+    SELECT state.partition, epoch.start_offset, state.next_offset,
+           coalesce(sum(ledger.rows), 0)::bigint AS rows
+    FROM {schema}.state AS state
+    JOIN {schema}.epoch AS epoch USING (stream, topic, partition, incarnation, epoch)
+    LEFT JOIN {schema}.ledger AS ledger USING (stream, topic, partition, incarnation, epoch)
+    WHERE stream = %(stream)s AND topic = %(topic)s AND state.incarnation = 1
+    GROUP BY state.partition, epoch.start_offset, state.next_offset
+),
+present AS (
+    SELECT counted.partition, count(*) AS rows
+    FROM counted
+    JOIN {target} AS target
+        ON target.{partition} = counted.partition AND target.{offset} >= counted.start_offset
+    GROUP BY counted.partition
+)
+SELECT counted.partition, counted.next_offset AS at,
+       format('the ledger counts %%s rows, the table holds %%s',
+              counted.rows, coalesce(present.rows, 0)) AS finding
+FROM counted
+LEFT JOIN present USING (partition)
+WHERE counted.rows <> coalesce(present.rows, 0)
+ORDER BY counted.partition

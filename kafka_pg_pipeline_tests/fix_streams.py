@@ -1,0 +1,216 @@
+"""A stream of its own for each test: fresh topic, fresh table schema, fresh pipeline schema.
+
+Producing, counting and comparing is done by clients that are not ours (librdkafka, plain SQL).
+"""
+
+import json
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+from psycopg2 import sql
+
+from kafka_pg_pipeline.assembly.endpoints import Endpoints
+from kafka_pg_pipeline.assembly.session import StreamSession, open_session
+from kafka_pg_pipeline.domain.reports import LoadReport
+from kafka_pg_pipeline.pipeline.plan import freeze_plan
+from kafka_pg_pipeline.settings.models import KafkaSettings, PostgresSettings, StreamSettings
+from kafka_pg_pipeline_tests.fix_servers import connect
+
+OFFSET_COLUMNS = {"partition": "kafka_partition", "offset": "kafka_offset"}
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One stream under test, its servers, and the questions that tests ask."""
+
+    name: str
+    stream: StreamSettings
+    endpoints: Endpoints
+
+    # -- Kafka ------------------------------------------------------------------------------
+
+    @property
+    def bootstrap_servers(self) -> str:
+        return self.endpoints.kafka.bootstrap_servers
+
+    def create_topic(self, partitions: int = 3, **config: str) -> None:
+        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
+        topic = NewTopic(self.stream.topic, partitions, 1, config=config)
+        admin.create_topics([topic])[self.stream.topic].result(30)
+
+    def delete_topic(self) -> None:
+        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
+        admin.delete_topics([self.stream.topic])[self.stream.topic].result(30)
+
+    def produce(
+        self,
+        values: Sequence[Any],
+        *,
+        partition: Callable[[int], int] = lambda index: index % 3,
+        **config: Any,
+    ) -> None:
+        """Produce values (bytes and None as they are, the rest as JSON) and wait for the acks."""
+        producer = Producer({"bootstrap.servers": self.bootstrap_servers, **config})
+        failures: list[Any] = []
+        for index, value in enumerate(values):
+            encoded = value if isinstance(value, bytes | None) else json.dumps(value).encode()
+            producer.produce(
+                self.stream.topic,
+                value=encoded,
+                partition=partition(index),
+                on_delivery=lambda error, _: failures.append(error) if error else None,
+            )
+            producer.poll(0)
+        assert producer.flush(60) == 0
+        assert failures == []
+
+    def read_all(self) -> dict[tuple[int, int], bytes | None]:
+        """Every committed record by (partition, offset), read by librdkafka."""
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap_servers,
+                "group.id": f"oracle-{uuid.uuid4()}",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "isolation.level": "read_committed",
+                "enable.partition.eof": False,
+            }
+        )
+        try:
+            partitions = consumer.list_topics(self.stream.topic, 30).topics[self.stream.topic]
+            pending = {}
+            for number in partitions.partitions:
+                low, high = consumer.get_watermark_offsets(
+                    TopicPartition(self.stream.topic, number), 30
+                )
+                if high > low:
+                    pending[number] = high
+            consumer.assign([TopicPartition(self.stream.topic, p, 0) for p in pending])
+            found: dict[tuple[int, int], bytes | None] = {}
+            quiet = 0
+            while pending and quiet < 20:
+                messages = consumer.consume(10_000, 0.25)
+                quiet = 0 if messages else quiet + 1
+                for message in messages:
+                    assert message.error() is None
+                    found[message.partition(), message.offset()] = message.value()
+                for position in consumer.position(
+                    [TopicPartition(self.stream.topic, p) for p in pending]
+                ):
+                    if position.offset >= pending[position.partition]:
+                        del pending[position.partition]
+            return found
+        finally:
+            consumer.close()
+
+    # -- PostgreSQL -------------------------------------------------------------------------
+
+    def query(self, text: str, *arguments: Any) -> list[tuple[Any, ...]]:
+        """Rows of a query; {table} and {schema} stand for the target and the pipeline's schema."""
+        schema, _, table = self.stream.table.rpartition(".")
+        statement = sql.SQL(text).format(
+            table=sql.Identifier(schema, table),
+            schema=sql.Identifier(self.endpoints.postgres.schema_name),
+        )
+        connection = connect(self.endpoints.postgres)
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(statement, arguments or None)
+                return cursor.fetchall() if cursor.description else []
+        finally:
+            connection.close()
+
+    def count(self) -> int:
+        return int(self.query("SELECT count(*) FROM {table}")[0][0])
+
+    def positions(self) -> dict[int, int]:
+        return dict(self.query("SELECT partition, next_offset FROM {schema}.state ORDER BY 1"))
+
+    # -- the product ------------------------------------------------------------------------
+
+    def session(self, run_id: str = "test") -> Any:
+        return open_session(self.name, self.stream, self.endpoints, run_id=run_id)
+
+    def load(self, *, max_records: int | None = None, run_id: str = "test") -> LoadReport:
+        """One run up to the present end."""
+        with self.session(run_id) as session:
+            return load_in(session, max_records=max_records)
+
+    def findings(self) -> list[str]:
+        """What ``verify`` has to say."""
+        with self.session() as session:
+            target = session.catalog.fetch_target()
+            return [str(found) for found in session.inspection.verify(target).findings]
+
+    def assert_exactly_once(self) -> None:
+        """The oracle: rows and dead letters are the committed records, each once; I2 to I4."""
+        rows = self.query("SELECT kafka_partition, kafka_offset FROM {table}")
+        dead = self.query("SELECT partition, record_offset FROM {schema}.dead_letter")
+        landed = [tuple(row) for row in rows + dead]
+        assert len(landed) == len(set(landed)), "an offset landed twice"
+        assert set(landed) == set(self.read_all())
+        assert self.findings() == []
+
+    def with_stream(self, **changes: Any) -> "Bench":
+        return replace(self, stream=self.stream.model_copy(update=changes))
+
+    def with_postgres(self, **changes: Any) -> "Bench":
+        postgres = self.endpoints.postgres.model_copy(update=changes)
+        return replace(self, endpoints=replace(self.endpoints, postgres=postgres))
+
+
+def load_in(session: StreamSession, *, max_records: int | None = None) -> LoadReport:
+    plan = freeze_plan(
+        session.name, session.stream, session.inspector, max_records=max_records
+    )
+    return session.loader.load(plan, stop=threading.Event())
+
+
+@dataclass
+class BenchMaker:
+    """Makes benches and takes away afterwards what they created in PostgreSQL."""
+
+    made: list[Bench] = field(default_factory=list)
+
+    def make(
+        self, kafka: KafkaSettings, postgres: PostgresSettings, **changes: Any
+    ) -> Bench:
+        mark = uuid.uuid4().hex[:12]
+        settings: Mapping[str, Any] = {
+            "topic": f"test.{mark}",
+            "table": f"t_{mark}.events",
+            "metadata": OFFSET_COLUMNS,
+            **changes,
+        }
+        endpoints = Endpoints(
+            kafka, postgres.model_copy(update={"schema_name": f"kpg_{mark}"}), "test", "test"
+        )
+        bench = Bench(f"s_{mark}", StreamSettings.model_validate(settings), endpoints)
+        bench.query(f"CREATE SCHEMA t_{mark}")
+        self.made.append(bench)
+        return bench
+
+    def clean_up(self) -> None:
+        for bench in self.made:
+            schema = bench.stream.table.partition(".")[0]
+            pipeline = bench.endpoints.postgres.schema_name
+            bench.query(f"DROP SCHEMA IF EXISTS {schema}, {pipeline} CASCADE")
+
+
+@pytest.fixture
+def bench_maker() -> Iterator[BenchMaker]:
+    maker = BenchMaker()
+    yield maker
+    maker.clean_up()
+
+
+@pytest.fixture
+def bench(kafka: KafkaSettings, postgres: PostgresSettings, bench_maker: BenchMaker) -> Bench:
+    """A stream on the session's servers, its topic not yet created."""
+    return bench_maker.make(kafka, postgres)
