@@ -35,8 +35,9 @@ MEBIBYTE = 1024 * 1024
 
 
 def record(number: int) -> bytes:
+    value = f"{number % 1000}.{number % 97:02d}"
     return (
-        f'{{"id":{number},"category":"category-{number % 17}","value":{number % 1000}.{number % 97:02d},'
+        f'{{"id":{number},"category":"category-{number % 17}","value":{value},'
         f'"ts":"2026-01-01T{number % 24:02d}:{number % 60:02d}:00Z"}}'
     ).encode()
 
@@ -146,7 +147,7 @@ def load(environment: dict[str, str], number: int) -> tuple[int, float, int]:
     )
     command = [sys.executable, "-m", "kafka_pg_pipeline", "load", "--json", "-c", configuration]
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [*map(str, command)],
         env={**os.environ, **environment},
         stdout=subprocess.PIPE,
@@ -155,7 +156,7 @@ def load(environment: dict[str, str], number: int) -> tuple[int, float, int]:
     )
     peak = max(before, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss) * 1024
     report = json.loads(done.stdout)
-    streams = report["streams"] if "streams" in report else [report]
+    streams = report.get("streams", [report])
     return streams[0]["rows"], streams[0]["seconds"], peak
 
 
@@ -167,9 +168,7 @@ def measure(name: str, arguments: list[str], rounds: int) -> tuple[int, float, i
     results = []
     for number in range(rounds):
         command = [sys.executable, __file__, "--contender", name, "--round", str(number)]
-        done = subprocess.run(  # noqa: S603
-            [*command, *arguments], stdout=subprocess.PIPE, check=True, text=True
-        )
+        done = subprocess.run([*command, *arguments], stdout=subprocess.PIPE, check=True, text=True)
         results.append(json.loads(done.stdout.splitlines()[-1]))
     seconds = statistics.median(result["seconds"] for result in results)
     return results[0]["rows"], seconds, max(result["peak"] for result in results)
@@ -234,15 +233,19 @@ def main(
         try:
             fill(endpoints.bootstrap_servers, records, partitions)
             arguments = ["--records", str(records), "--partitions", str(partitions)]
-            results = {
-                name: measure(name, arguments, rounds) for name in only or CONTENDERS
-            }
+            results = {name: measure(name, arguments, rounds) for name in only or CONTENDERS}
         finally:
             stack.down()
     show(console, results, records, partitions, rounds)
     if as_json:
-        print(json.dumps({name: dict(zip(("rows", "seconds", "peak_bytes"), result, strict=True))
-                          for name, result in results.items()}))
+        print(
+            json.dumps(
+                {
+                    name: dict(zip(("rows", "seconds", "peak_bytes"), result, strict=True))
+                    for name, result in results.items()
+                }
+            )
+        )
 
 
 def show(

@@ -96,7 +96,6 @@ class StopSignal(Protocol):
     def is_set(self) -> bool: ...
 
 
-
 class TargetCatalog(Protocol):
     """The target table as PostgreSQL knows it. Raises TargetError or AuthenticationError."""
 

@@ -38,6 +38,7 @@ def resolve_endpoints(settings: PipelineSettings, environment: Mapping[str, str]
 
     Raises:
         ConfigurationError: a server is named nowhere and the local stack is not running.
+
     """
     kafka, kafka_named_by = _resolve_kafka(settings.kafka, environment)
     postgres, postgres_named_by = _resolve_postgres(settings.postgres, environment)
@@ -92,9 +93,7 @@ def _fill_in(postgres: PostgresSettings, environment: Mapping[str, str]) -> Post
         for name, value in found.items()
         if value and (name not in postgres.model_fields_set or not getattr(postgres, name))
     }
-    return PostgresSettings.model_validate(
-        {**postgres.model_dump(by_alias=True), **update}
-    )
+    return PostgresSettings.model_validate({**postgres.model_dump(by_alias=True), **update})
 
 
 def _port(text: str | None) -> int | None:

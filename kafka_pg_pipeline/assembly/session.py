@@ -50,6 +50,7 @@ def open_session(
     Raises:
         AuthenticationError, PostgresUnavailableError: PostgreSQL could not be reached. Kafka is
             reached when it is first asked.
+
     """
     client_id = f"kafka-pg-{name}-{run_id}"
     table = TableName.parse(stream.table)

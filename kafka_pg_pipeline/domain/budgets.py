@@ -32,6 +32,7 @@ class DeadLetterBudget:
 
         Raises:
             DeadLetterBudgetError: naming the first coordinates and reason; nothing is written.
+
         """
         dead = len(batch.dead_letters)
         allowed = self.allowance(batch)

@@ -64,6 +64,7 @@ def check_identity(stored: TopicIdentity, found: TopicIdentity, topic: str) -> N
 
     Raises:
         IncarnationChangedError: naming the old and the new id and the command that accepts them.
+
     """
     if stored == found:
         return
@@ -89,6 +90,7 @@ def plan_partitions(
         LogShorterError: a log ends before the position.
         RetentionGapError: records were removed before they were loaded, and the stream says
             ``on_data_loss: fail``.
+
     """
     plans = []
     lost = []

@@ -121,6 +121,7 @@ class StreamLoader:
         Raises:
             TransientError: a passing fault outlasted its retries; what was committed stays.
             TerminalError: a person has to look; what was committed stays.
+
         """
         started = time.monotonic()
         rule = StopRule(stop, plan.max_seconds)
@@ -158,7 +159,7 @@ class StreamLoader:
                 return
             target, plans = prepared
             if width is not None:
-                plans = tuple(random.sample(plans, min(width, len(plans))))  # noqa: S311
+                plans = tuple(random.sample(plans, min(width, len(plans))))
             status = self._load_partitions(plans, target, run, rule, listener)
             if status is WriteStatus.FENCED:
                 logger.warning("%s: another loader moved first, planning again", self._name)
@@ -206,13 +207,18 @@ class StreamLoader:
         self, run: _Run, positions: tuple[Position, ...]
     ) -> tuple[PartitionPlan, ...]:
         """Plan against the frozen ends; a log that looks shorter gets further looks."""
-        for _ in range(_SHORT_LOG_LOOKS - 1):
-            try:
-                return plan_partitions(positions, run.snapshot, self._stream.on_data_loss)
-            except LogShorterError:
-                time.sleep(0.5)
-                run.snapshot = self._ports.inspector.fetch_snapshot(self._stream.topic)
-        return plan_partitions(positions, run.snapshot, self._stream.on_data_loss)
+
+        def look_again(_: tenacity.RetryCallState) -> None:
+            run.snapshot = self._ports.inspector.fetch_snapshot(self._stream.topic)
+
+        retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(LogShorterError),
+            stop=tenacity.stop_after_attempt(_SHORT_LOG_LOOKS),
+            wait=tenacity.wait_fixed(0.5),
+            before_sleep=look_again,
+            reraise=True,
+        )
+        return retrying(lambda: plan_partitions(positions, run.snapshot, self._stream.on_data_loss))
 
     def _load_partitions(
         self,

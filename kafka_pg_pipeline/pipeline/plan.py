@@ -27,6 +27,7 @@ def freeze_plan(
 
     Raises:
         KafkaUnavailableError, TopicMissingError, AuthenticationError: see ``TopicInspector``.
+
     """
     snapshot = inspector.fetch_snapshot(stream.topic)
     if not snapshot.partitions:

@@ -2,9 +2,8 @@
 
 import logging
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 from uuid import uuid4
 
 from kafka_pg_pipeline import failpoints
@@ -26,12 +25,6 @@ _POLL_SECONDS = 0.1
 _POLL_RECORDS = 5_000
 # A position that stands still this long before the end means a stuck client (delivery.md 4.2).
 STALL_SECONDS = 20.0
-
-
-class Clock(Protocol):
-    """Monotonic seconds."""
-
-    def __call__(self) -> float: ...
 
 
 @dataclass
@@ -129,7 +122,7 @@ class BatchReading:
         limits: BatchSettings,
         max_records: int | None,
         stop: StopSignal,
-        clock: Clock = time.monotonic,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topic = topic
         self._progress = {plan.partition: _Progress(plan, topic) for plan in plans}
@@ -146,6 +139,7 @@ class BatchReading:
         Raises:
             KafkaUnavailableError: no progress for ``STALL_SECONDS``, or the reader's own.
             LogRewrittenError: the record at the stored tail is another one.
+
         """
         unread = {p.plan.partition: p.plan.read_from for p in self._active()}
         if not unread:
@@ -179,10 +173,7 @@ class BatchReading:
         return (
             self._count(builder) >= self._limits.max_rows
             or builder.record_bytes >= self._limits.max_bytes
-            or (
-                self._count(builder) > 0
-                and self._clock() - started >= self._limits.max_seconds
-            )
+            or (self._count(builder) > 0 and self._clock() - started >= self._limits.max_seconds)
         )
 
     def _count(self, builder: BatchBuilder) -> int:
@@ -207,9 +198,7 @@ class BatchReading:
             wanted = min(wanted, self._records_left)
         return max(1, wanted)
 
-    def _take(
-        self, progress: _Progress, records: Sequence[Record], builder: BatchBuilder
-    ) -> None:
+    def _take(self, progress: _Progress, records: Sequence[Record], builder: BatchBuilder) -> None:
         accepted = progress.accept(records)
         if not accepted:
             return

@@ -15,6 +15,7 @@ def propose_columns(stream: StreamSettings, sample: Sequence[Record]) -> tuple[C
 
     Raises:
         TargetError: no record of the sample could be read, or names collide.
+
     """
     columns = infer_columns([record.value for record in sample], stream.columns, stream.metadata)
     if not any(column.metadata is None for column in columns):
@@ -38,6 +39,7 @@ def ensure_target(
     Raises:
         TargetError: the table is missing and may not be created (``create: false``, or rows were
             loaded into it before), or lacks a column that the stream names.
+
     """
     target = catalog.fetch_target()
     if target is not None:

@@ -7,8 +7,8 @@ from psycopg2 import sql
 from psycopg2.extras import Json
 
 from kafka_pg_pipeline.adapters.postgres.connection import (
-    Primary,
     Cursor,
+    Primary,
     Statements,
     rows_of,
 )
@@ -43,6 +43,7 @@ class PostgresCatalog:
 
         Raises:
             TargetError: the name belongs to a view or another thing that takes no COPY.
+
         """
         with self._primary.transaction(f"look up table {self._table}") as cursor:
             return self._fetch(cursor)

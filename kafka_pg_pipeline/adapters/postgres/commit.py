@@ -41,6 +41,7 @@ def commit(connection: Connection, cursor: Cursor, settings: PostgresSettings) -
         CommitOutcomeLost: the connection broke, or the process was interrupted, after sending.
         psycopg2.Error: the server answered with an error: definitely not committed.
         InvariantError: the transaction had failed before, so that the server rolled it back.
+
     """
     in_transaction = psycopg2.extensions.TRANSACTION_STATUS_INTRANS
     if connection.info.transaction_status != in_transaction:
@@ -77,6 +78,7 @@ class OutcomeResolver:
 
         Raises:
             OutcomeUnknownError: the database, or the lock, could not be had in time.
+
         """
         logger.warning("batch %s: the outcome of COMMIT is unknown, looking it up", batch_id)
         retrying = tenacity.Retrying(

@@ -37,6 +37,7 @@ def connect(settings: PostgresSettings, *, application_name: str) -> Connection:
     Raises:
         AuthenticationError: the server refused the role, the password or the database.
         PostgresUnavailableError: nothing answered in time, or only a read-only node did.
+
     """
     where = f"{settings.host}:{settings.port}/{settings.dbname}"
     try:
@@ -146,6 +147,7 @@ class Primary:
 
         Raises:
             AuthenticationError, PostgresUnavailableError: see ``connect``.
+
         """
         if self._connection is None or self._connection.closed:
             self._connection = self.open_another()
@@ -163,6 +165,7 @@ class Primary:
 
         Raises:
             PipelineError: what the server said, in this package's tree.
+
         """
         connection = self.connection()
         limit = self.settings.statement_timeout_seconds + GRACE_SECONDS

@@ -88,7 +88,10 @@ def explain_connection_failure(error: psycopg2.OperationalError, where: str) -> 
         ("Connection refused", "nothing listens there: is PostgreSQL running?"),
         ("timeout expired", "no answer in time: a firewall, or the wrong host or port?"),
         ("does not exist", "the database or role does not exist"),
-        ("certificate verify failed", "the server's certificate is not signed by postgres.sslrootcert"),
+        (
+            "certificate verify failed",
+            "the server's certificate is not signed by postgres.sslrootcert",
+        ),
         ("does not support SSL", "the server speaks no TLS: see postgres.sslmode"),
         ("too many clients", "the server has no connection left"),
         ("remaining connection slots", "the server has no connection left"),

@@ -17,9 +17,7 @@ from kafka_pg_pipeline.sql import load_queries
 class PostgresInspection:
     """One stream's account, over a connection that the caller owns; changes nothing."""
 
-    def __init__(
-        self, primary: Primary, *, stream: str, topic: str
-    ) -> None:
+    def __init__(self, primary: Primary, *, stream: str, topic: str) -> None:
         self._primary = primary
         self._key = {"stream": stream, "topic": topic}
 
@@ -63,9 +61,7 @@ class PostgresInspection:
             for name, query in queries.items():
                 cursor.execute(query, self._key)
                 findings += [
-                    Finding(
-                        name, self._key["topic"], row["partition"], row["at"], row["finding"]
-                    )
+                    Finding(name, self._key["topic"], row["partition"], row["at"], row["finding"])
                     for row in rows_of(cursor)
                 ]
         return Verification(tuple(queries), unchecked, tuple(findings))

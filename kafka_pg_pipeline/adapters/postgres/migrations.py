@@ -20,6 +20,7 @@ def migrate(primary: Primary) -> tuple[Migration, ...]:
     Raises:
         ConfigurationError: the schema was made by a newer version, or a migration was edited.
         AuthenticationError: the role may not create the schema.
+
     """
     settings = primary.settings
     doing = f"create the tables of the pipeline in schema {settings.schema_name!r}"
@@ -30,9 +31,7 @@ def migrate(primary: Primary) -> tuple[Migration, ...]:
         cursor.execute(statements["lock"], {"schema_name": settings.schema_name})
         pending = _pending(cursor, statements, settings)
         if not _exists(cursor, statements, "schema_exists", settings):
-            cursor.execute(
-                sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(settings.schema_name))
-            )
+            cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(settings.schema_name)))
         if not _exists(cursor, statements, "migration_table_exists", settings):
             cursor.execute(statements["create_migration_table"])
         for migration in pending:
@@ -63,9 +62,7 @@ def _pending(
     return tuple(migration for migration in migrations if migration.version not in applied)
 
 
-def _exists(
-    cursor: Cursor, statements: Statements, query: str, settings: PostgresSettings
-) -> bool:
+def _exists(cursor: Cursor, statements: Statements, query: str, settings: PostgresSettings) -> bool:
     cursor.execute(statements[query], {"schema_name": settings.schema_name})
     row = cursor.fetchone()
     return bool(row and row[0])

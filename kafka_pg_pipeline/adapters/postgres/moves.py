@@ -11,8 +11,8 @@ from psycopg2 import sql
 from psycopg2.extras import Json
 
 from kafka_pg_pipeline.adapters.postgres.connection import (
-    Primary,
     Cursor,
+    Primary,
     Statements,
     rows_of,
 )
@@ -34,9 +34,7 @@ class Move:
 class OperatorMoves:
     """Moves of one stream on one topic, over a connection that the caller owns."""
 
-    def __init__(
-        self, primary: Primary, *, stream: str, topic: str
-    ) -> None:
+    def __init__(self, primary: Primary, *, stream: str, topic: str) -> None:
         self._primary = primary
         self._moves = Statements("moves", primary.settings.schema_name)
         self._positions = Statements("positions", primary.settings.schema_name)
@@ -57,6 +55,7 @@ class OperatorMoves:
         Raises:
             ConfigurationError: rows would be loaded twice and ``allow_duplicates`` is not given,
                 or a partition has no position.
+
         """
         with self._primary.transaction("move the positions") as cursor:
             states = self._lock(cursor)

@@ -17,9 +17,7 @@ from kafka_pg_pipeline.domain.tables import TargetTable
 class PostgresPositions:
     """Positions of one stream on one topic, over a connection that the caller owns."""
 
-    def __init__(
-        self, primary: Primary, *, stream: str, topic: str
-    ) -> None:
+    def __init__(self, primary: Primary, *, stream: str, topic: str) -> None:
         self._primary = primary
         self._statements = Statements("positions", primary.settings.schema_name)
         self._key = {"stream": stream, "topic": topic}
@@ -66,9 +64,7 @@ class PostgresPositions:
     def note_target(self, target: TargetTable) -> bool:
         """Remember the table's oid; True where it was another one, with an audit row."""
         with self._primary.transaction("remember the target table") as cursor:
-            cursor.execute(
-                self._statements["note_target"], {**self._key, "target_oid": target.oid}
-            )
+            cursor.execute(self._statements["note_target"], {**self._key, "target_oid": target.oid})
             changed = cursor.rowcount > 0
             if changed:
                 detail = {"table": str(target.name), "oid": target.oid}

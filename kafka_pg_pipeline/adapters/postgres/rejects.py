@@ -47,6 +47,7 @@ def find_rejections(
 
     Raises:
         psycopg2.Error: an error that is no row's fault.
+
     """
     lines = range(len(chunk.lines))
     if target.plain:

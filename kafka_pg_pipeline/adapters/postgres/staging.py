@@ -48,18 +48,14 @@ def stage_of(columns: tuple[str, ...], number: int) -> Stage:
     return Stage(sql.Identifier(f"kafka_pg_stage_{number}"), columns)
 
 
-def create_stage(
-    cursor: Cursor, target: TableName, columns: tuple[str, ...], number: int
-) -> Stage:
+def create_stage(cursor: Cursor, target: TableName, columns: tuple[str, ...], number: int) -> Stage:
     """Create an empty stage for a chunk of these columns; it vanishes with the transaction."""
     stage = stage_of(columns, number)
     cursor.execute(
         sql.SQL(
             "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS"
             " SELECT NULL::bigint AS {}, {} FROM {} WITH NO DATA"
-        ).format(
-            stage.table, sql.Identifier(_LINE), _names(columns), target_identifier(target)
-        )
+        ).format(stage.table, sql.Identifier(_LINE), _names(columns), target_identifier(target))
     )
     return stage
 

@@ -273,11 +273,9 @@ class PostgresWriter:
         failpoints.reach("after_cas")
 
     def _has_moved(self, batch: EncodedBatch) -> bool:
-        """True where a position is no longer what the batch continues: the rows may be a rival's."""
+        """True where a rival moved a position: then the rows in the way may be its own."""
         with self._primary.transaction("look at the positions again") as cursor:
-            cursor.execute(
-                self._statements["read_expected_positions"], self._partitions(batch)
-            )
+            cursor.execute(self._statements["read_expected_positions"], self._partitions(batch))
             return cursor.fetchall() != _expected(batch)
 
     def _without_rejects(self, batch: EncodedBatch) -> EncodedBatch:
@@ -346,6 +344,7 @@ def ledger_entries(batch: EncodedBatch) -> tuple[LedgerEntry, ...]:
 
     Raises:
         InvariantError: rows and dead letters are not the records that were read.
+
     """
     dead = Counter(letter.record.partition for letter in batch.dead_letters)
     entries = tuple(_entry(batch, piece, dead[piece.position.partition]) for piece in batch.slices)
