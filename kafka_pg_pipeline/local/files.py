@@ -17,6 +17,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _FORBIDDEN = (errno.EACCES, errno.EPERM, errno.EROFS)
 _LOG_ROTATE_BYTES = 8 * 1024 * 1024
 _LOG_TAIL_BYTES = 16 * 1024
+_SUMMARY_LINES = 10
 
 
 @contextlib.contextmanager
@@ -115,3 +116,9 @@ def read_tail(path: Path, *, start: int = 0) -> str:
             return file.read().decode(errors="replace")
     except OSError:
         return ""
+
+
+def summarise(output: str) -> str:
+    """Return the last lines of an output, without the frames of Java's stack traces."""
+    lines = [line for line in output.strip().splitlines() if not line.startswith("\tat ")]
+    return "\n".join(lines[-_SUMMARY_LINES:])

@@ -22,11 +22,12 @@ from kafka_pg_pipeline.local.files import (
     read_state,
     read_tail,
     require_space,
+    summarise,
     write_private,
     write_state,
 )
 from kafka_pg_pipeline.local.kafka_probe import count_brokers
-from kafka_pg_pipeline.local.process import Command, Identity, find_by_command
+from kafka_pg_pipeline.local.process import DISK_FULL, Command, Identity, find_by_command
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +42,6 @@ _CURE = "choose another directory (KAFKA_PG_HOME for the local stack)"
 _TAKEN = ("Address already in use", "Address in use")
 _JAVA_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "LD_LIBRARY_PATH", "JAVA_TOOL_OPTIONS")
 _STILL_REGISTERED = "NodeExists"
-_DISK_FULL = "No space left on device"
 
 
 class KafkaServer:
@@ -407,13 +407,14 @@ class KafkaServer:
 
     def _explain_failure(self, server: Identity, log: Path, log_start: int) -> LocalStackError:
         output = read_tail(log, start=log_start)
-        if _DISK_FULL in output:
+        if DISK_FULL in output:
             return LocalStackError(f"the disk of {str(self.directory)!r} is full; free some")
         if any(words in output for words in _TAKEN):
             return LocalStackError(ports.describe_taken(self.port, purpose="Kafka"))
         what = "did not answer in time" if server.is_alive() else "ended while starting"
-        last = "\n".join(output.splitlines()[-12:])
-        return LocalStackError(f"Kafka {what}; the whole log is {str(log)!r}, its end:\n{last}")
+        return LocalStackError(
+            f"Kafka {what}; the whole log is {str(log)!r}, its end:\n{summarise(output)}"
+        )
 
 
 def _format_value(value: object) -> str:

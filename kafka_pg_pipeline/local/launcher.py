@@ -148,7 +148,10 @@ def main() -> None:
     """Carry out the order given as JSON in the first argument."""
     order = json.loads(sys.argv[1])
     if order.get("attached"):
-        _execute(order)
+        try:
+            _execute(order)
+        except OSError as exc:
+            sys.exit(str(exc))
     os.setsid()
     try:
         server = _spawn(order)

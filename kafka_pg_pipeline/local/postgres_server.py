@@ -22,6 +22,7 @@ from kafka_pg_pipeline.local.files import (
     read_state,
     read_tail,
     require_space,
+    summarise,
     write_private,
     write_state,
 )
@@ -30,7 +31,7 @@ from kafka_pg_pipeline.local.postgres_binaries import (
     find_account,
     find_binaries,
 )
-from kafka_pg_pipeline.local.process import Account, Command, Identity, find_by_command
+from kafka_pg_pipeline.local.process import DISK_FULL, Account, Command, Identity, find_by_command
 
 StopMode = Literal["smart", "fast", "immediate"]
 
@@ -372,13 +373,12 @@ class PostgresServer:
                 break
             time.sleep(_POLL_SECONDS)
         output = read_tail(self.log_path, start=log_start)
-        if "No space left on device" in output:
+        if DISK_FULL in output:
             raise LocalStackError(f"the disk of {str(self.directory)!r} is full; free some")
         if "Address already in use" in output:
             raise LocalStackError(ports.describe_taken(self.port, purpose="PostgreSQL"))
-        last = "\n".join(output.splitlines()[-12:])
         raise LocalStackError(
-            f"PostgreSQL did not start; the whole log is {str(self.log_path)!r}, its end:\n{last}"
+            f"PostgreSQL did not start; the whole log is {str(self.log_path)!r}, its end:\n{summarise(output)}"
         )
 
     def _try_connection(self) -> psycopg2.OperationalError | None:

@@ -17,9 +17,12 @@ import psutil
 
 from kafka_pg_pipeline.local import launcher
 from kafka_pg_pipeline.local.errors import LocalStackError
+from kafka_pg_pipeline.local.files import summarise
 
 _log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.02
+
+DISK_FULL = "No space left on device"
 
 
 @dataclass(frozen=True)
@@ -142,10 +145,19 @@ class Command:
         except subprocess.TimeoutExpired as exc:
             raise LocalStackError(f"{name} did not end within {timeout_seconds:.0f} s") from exc
         if answer.returncode != 0:
-            raise LocalStackError(
-                f"{name} failed with exit code {answer.returncode}: {answer.stdout[-2000:].strip()}"
-            )
+            raise LocalStackError(self._explain(name, answer.returncode, answer.stdout))
         return answer.stdout
+
+    def _explain(self, name: str, code: int, output: str) -> str:
+        if DISK_FULL in output:
+            return f"the disk of {str(self.directory)!r} is full; free some"
+        cure = ""
+        if self.account is not None and "ermission denied" in output:
+            cure = (
+                f"\nit runs as the user {self.account.name!r}, who may not go there; "
+                "run this as an ordinary user, or below directories that everybody may enter"
+            )
+        return f"{name} failed with exit code {code}: {summarise(output)}{cure}"
 
     def spawn(self, *, log: Path, die_with_parent: bool, death_signal: int) -> Identity:
         """Start the command in a session of its own; it goes on when the caller ends.

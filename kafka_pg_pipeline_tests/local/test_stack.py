@@ -1,6 +1,7 @@
 """Both servers together, as a user of ``kafka-pg local`` meets them."""
 
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -154,6 +155,29 @@ def test_full_disk_is_one_error_and_leaves_nothing_running(
         stack.up()
     assert not stack.status().kafka.running
     assert not stack.status().postgres.running
+
+
+def test_interrupted_up_leaves_nothing_running(tmp_path: Path) -> None:
+    script = (
+        "import pathlib, signal, sys\n"
+        "from kafka_pg_pipeline.local.stack import LocalStack\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "LocalStack(pathlib.Path(sys.argv[1])).up(lambda text: print(text, flush=True))\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as starter:
+        assert starter.stdout is not None
+        for line in starter.stdout:
+            if line.startswith("starting Apache Kafka"):
+                starter.send_signal(signal.SIGINT)
+                break
+        assert starter.wait(timeout=60) != 0
+    status = LocalStack(tmp_path).status()
+    assert (status.kafka.running, status.postgres.running) == (False, False)
 
 
 def test_existing_home_keeps_its_rights(tmp_path: Path) -> None:
