@@ -378,7 +378,8 @@ class PostgresServer:
         if "Address already in use" in output:
             raise LocalStackError(ports.describe_taken(self.port, purpose="PostgreSQL"))
         raise LocalStackError(
-            f"PostgreSQL did not start; the whole log is {str(self.log_path)!r}, its end:\n{summarise(output)}"
+            f"PostgreSQL did not start; the whole log is {str(self.log_path)!r}, its end:\n"
+            f"{summarise(output)}"
         )
 
     def _try_connection(self) -> psycopg2.OperationalError | None:
