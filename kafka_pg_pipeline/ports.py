@@ -62,7 +62,7 @@ class PositionStore(Protocol):
         """All positions of the stream's topic, ascending by partition, without a lock."""
 
     def check_in(
-        self, identity: TopicIdentity, start_offsets: Mapping[int, int], target: TargetTable
+        self, identity: TopicIdentity, start_offsets: Mapping[int, int]
     ) -> tuple[Position, ...]:
         """Add positions for partitions that have none, in one transaction; return all."""
 

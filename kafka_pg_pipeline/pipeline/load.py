@@ -129,7 +129,7 @@ class StreamLoader:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientError),
             stop=_gave_up(run),
-            wait=tenacity.wait_exponential_jitter(initial=0.5, max=8),
+            wait=tenacity.wait_random_exponential(multiplier=0.5, max=8),
             before_sleep=self._log_retry,
             reraise=True,
         )
@@ -172,31 +172,31 @@ class StreamLoader:
         positions = self._ports.positions.fetch_positions()
         for position in positions:
             check_identity(position.identity, run.snapshot.identity, self._stream.topic)
+        positions = self._check_in(run.snapshot, positions)
+        if run.lag_before is None:
+            run.lag_before = count_available(positions, run.snapshot)
+        plans = self._plan_partitions(run, positions)
+        if not plans:
+            return None
         target = ensure_target(
             self._stream,
             self._ports.catalog,
             lambda: read_sample(run.snapshot, self._ports.open_reader),
-            was_loaded=bool(positions),
+            was_loaded=any(position.tail is not None for position in positions),
         )
-        if target is None:
-            return None
-        positions = self._check_in(run.snapshot, positions, target)
-        if run.lag_before is None:
-            run.lag_before = count_available(positions, run.snapshot)
-            self._note_target(target, run)
-        plans = self._plan_partitions(run, positions)
-        return (target, plans) if plans else None
+        self._note_target(target, run)
+        return target, plans
 
     def _check_in(
-        self, snapshot: TopicSnapshot, positions: tuple[Position, ...], target: TargetTable
+        self, snapshot: TopicSnapshot, positions: tuple[Position, ...]
     ) -> tuple[Position, ...]:
         starts = resolve_start_offsets(self._stream, snapshot, positions, self._ports.inspector)
         if not starts:
             return positions
-        return self._ports.positions.check_in(snapshot.identity, starts, target)
+        return self._ports.positions.check_in(snapshot.identity, starts)
 
     def _note_target(self, target: TargetTable, run: _Run) -> None:
-        if self._ports.positions.note_target(target):
+        if target.columns and self._ports.positions.note_target(target):
             run.warnings.append(
                 f"table {target.name} is not the one filled before: it was dropped and created "
                 "again, or replaced. Rows loaded earlier are only there if somebody copied them"

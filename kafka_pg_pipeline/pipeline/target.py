@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from kafka_pg_pipeline.domain.records import Record
-from kafka_pg_pipeline.domain.tables import Column, TargetTable
+from kafka_pg_pipeline.domain.tables import Column, TableName, TargetTable
 from kafka_pg_pipeline.errors import TargetError
 from kafka_pg_pipeline.pipeline.infer import infer_columns
 from kafka_pg_pipeline.ports import TargetCatalog
@@ -33,8 +33,8 @@ def ensure_target(
     fetch_sample: Callable[[], Sequence[Record]],
     *,
     was_loaded: bool,
-) -> TargetTable | None:
-    """The target table, created when it is missing; None while there is nothing to infer it from.
+) -> TargetTable:
+    """The target table, created from a sample when it is missing.
 
     Raises:
         TargetError: the table is missing and may not be created (``create: false``, or rows were
@@ -57,8 +57,10 @@ def ensure_target(
             "or allow the pipeline to"
         )
     sample = fetch_sample()
-    if not sample and not stream.columns:
-        return None
+    if not sample:
+        # Aborted transactions and control records only: there are offsets to account for and no
+        # row to write, so that a table without columns serves.
+        return TargetTable(TableName.parse(stream.table), oid=0, columns=(), plain=True)
     return catalog.create_target(propose_columns(stream, sample))
 
 

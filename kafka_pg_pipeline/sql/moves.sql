@@ -35,10 +35,9 @@ DELETE FROM {schema}.state WHERE stream = %(stream)s AND topic = %(topic)s
 -- name: start_incarnation
 WITH started AS (
     INSERT INTO {schema}.state
-        (stream, topic, partition, cluster_id, topic_id, incarnation, epoch, next_offset,
-         target_oid)
+        (stream, topic, partition, cluster_id, topic_id, incarnation, epoch, next_offset)
     SELECT %(stream)s, %(topic)s, new.partition, %(cluster_id)s, %(topic_id)s,
-           %(incarnation)s, %(epoch)s, new.start_offset, %(target_oid)s
+           %(incarnation)s, %(epoch)s, new.start_offset
     FROM unnest(%(partitions)s::integer[], %(start_offsets)s::bigint[])
         AS new (partition, start_offset)
     RETURNING *
@@ -64,7 +63,3 @@ DELETE FROM {schema}.dead_letter
 WHERE stream = %(stream)s AND topic = %(topic)s AND partition = %(partition)s
   AND incarnation = %(incarnation)s AND record_offset >= %(start_offset)s
   AND record_offset < %(end_offset)s
-
--- name: target_oid
-SELECT max(target_oid::bigint) FROM {schema}.state
-WHERE stream = %(stream)s AND topic = %(topic)s

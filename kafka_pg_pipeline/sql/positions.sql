@@ -1,6 +1,6 @@
 -- name: fetch_positions
 SELECT partition, cluster_id, topic_id, incarnation, epoch, next_offset,
-       tail_offset, tail_timestamp, tail_digest, target_oid::bigint AS target_oid
+       tail_offset, tail_timestamp, tail_digest
 FROM {schema}.state
 WHERE stream = %(stream)s AND topic = %(topic)s
 ORDER BY partition
@@ -8,10 +8,9 @@ ORDER BY partition
 -- name: check_in
 WITH arrived AS (
     INSERT INTO {schema}.state
-        (stream, topic, partition, cluster_id, topic_id, incarnation, epoch, next_offset,
-         target_oid)
+        (stream, topic, partition, cluster_id, topic_id, incarnation, epoch, next_offset)
     SELECT %(stream)s, %(topic)s, new.partition, %(cluster_id)s, %(topic_id)s,
-           %(incarnation)s, %(epoch)s, new.start_offset, %(target_oid)s
+           %(incarnation)s, %(epoch)s, new.start_offset
     FROM unnest(%(partitions)s::integer[], %(start_offsets)s::bigint[])
         AS new (partition, start_offset)
     ORDER BY new.partition
@@ -22,6 +21,10 @@ INSERT INTO {schema}.epoch
     (stream, topic, partition, incarnation, epoch, start_offset, cluster_id, topic_id, reason)
 SELECT stream, topic, partition, incarnation, epoch, next_offset, cluster_id, topic_id, 'check-in'
 FROM arrived
+
+-- name: note_first_target
+UPDATE {schema}.state SET target_oid = %(target_oid)s
+WHERE stream = %(stream)s AND topic = %(topic)s AND target_oid IS NULL
 
 -- name: note_target
 UPDATE {schema}.state SET target_oid = %(target_oid)s

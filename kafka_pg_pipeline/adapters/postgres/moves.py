@@ -109,8 +109,6 @@ class OperatorMoves:
         """Start the topic that has this name now as a new incarnation, from its beginning."""
         with self._primary.transaction("accept the topic") as cursor:
             states = self._lock(cursor)
-            cursor.execute(self._moves["target_oid"], self._key)
-            target_oid = (cursor.fetchone() or (0,))[0] or 0
             cursor.execute(self._moves["forget"], self._key)
             cursor.execute(
                 self._moves["start_incarnation"],
@@ -120,7 +118,6 @@ class OperatorMoves:
                     "topic_id": snapshot.identity.topic_id,
                     "incarnation": 1 + _highest(states, "incarnation"),
                     "epoch": 1 + _highest(states, "epoch"),
-                    "target_oid": target_oid,
                     "partitions": [bounds.partition for bounds in snapshot.partitions],
                     "start_offsets": [bounds.begin_offset for bounds in snapshot.partitions],
                     "reason": "accept-topic",

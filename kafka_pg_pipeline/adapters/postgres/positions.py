@@ -29,7 +29,7 @@ class PostgresPositions:
             return tuple(_position(row) for row in rows_of(cursor))
 
     def check_in(
-        self, identity: TopicIdentity, start_offsets: Mapping[int, int], target: TargetTable
+        self, identity: TopicIdentity, start_offsets: Mapping[int, int]
     ) -> tuple[Position, ...]:
         """Add positions for partitions that have none, in one transaction; return all.
 
@@ -37,14 +37,13 @@ class PostgresPositions:
         """
         known = self.fetch_positions()
         if start_offsets:
-            self._insert(identity, start_offsets, target, known)
+            self._insert(identity, start_offsets, known)
         return self.fetch_positions() if start_offsets else known
 
     def _insert(
         self,
         identity: TopicIdentity,
         start_offsets: Mapping[int, int],
-        target: TargetTable,
         known: tuple[Position, ...],
     ) -> None:
         partitions = sorted(start_offsets)
@@ -54,7 +53,6 @@ class PostgresPositions:
             "topic_id": identity.topic_id,
             "incarnation": max((position.incarnation for position in known), default=1),
             "epoch": max((position.epoch for position in known), default=1),
-            "target_oid": target.oid,
             "partitions": partitions,
             "start_offsets": [start_offsets[partition] for partition in partitions],
         }
@@ -64,7 +62,9 @@ class PostgresPositions:
     def note_target(self, target: TargetTable) -> bool:
         """Remember the table's oid; True where it was another one, with an audit row."""
         with self._primary.transaction("remember the target table") as cursor:
-            cursor.execute(self._statements["note_target"], {**self._key, "target_oid": target.oid})
+            arguments = {**self._key, "target_oid": target.oid}
+            cursor.execute(self._statements["note_first_target"], arguments)
+            cursor.execute(self._statements["note_target"], arguments)
             changed = cursor.rowcount > 0
             if changed:
                 detail = {"table": str(target.name), "oid": target.oid}

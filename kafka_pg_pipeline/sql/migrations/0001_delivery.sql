@@ -11,7 +11,7 @@ CREATE TABLE {schema}.state (
     tail_offset bigint,
     tail_timestamp bigint,
     tail_digest bytea,
-    target_oid oid NOT NULL,
+    target_oid oid,
     updated_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (stream, topic, partition)
 ) WITH (fillfactor = 50);
