@@ -11,7 +11,7 @@ from kafka_pg_pipeline.adapters.kafka.reader import open_reader_factory
 from kafka_pg_pipeline.adapters.postgres.catalog import PostgresCatalog
 from kafka_pg_pipeline.adapters.postgres.connection import Primary
 from kafka_pg_pipeline.adapters.postgres.inspection import PostgresInspection
-from kafka_pg_pipeline.adapters.postgres.migrations import migrate
+from kafka_pg_pipeline.adapters.postgres.migrations import fetch_pending, migrate
 from kafka_pg_pipeline.adapters.postgres.moves import OperatorMoves
 from kafka_pg_pipeline.adapters.postgres.positions import PostgresPositions
 from kafka_pg_pipeline.adapters.postgres.writer import PostgresWriter
@@ -21,6 +21,7 @@ from kafka_pg_pipeline.domain.tables import TableName, TargetTable
 from kafka_pg_pipeline.pipeline.load import LoaderPorts, StreamLoader
 from kafka_pg_pipeline.ports import ReaderFactory
 from kafka_pg_pipeline.settings.models import StreamSettings
+from kafka_pg_pipeline.sql import Migration
 
 
 @dataclass(frozen=True)
@@ -36,13 +37,27 @@ class StreamSession:
     inspection: PostgresInspection
     moves: OperatorMoves
     loader: StreamLoader
+    pending_migrations: tuple[Migration, ...] = ()
+
+    @property
+    def has_state(self) -> bool:
+        """False only where a read-only session found no tables of the pipeline yet."""
+        return all(migration.version > 1 for migration in self.pending_migrations)
 
 
 @contextmanager
 def open_session(
-    name: str, stream: StreamSettings, endpoints: Endpoints, *, run_id: str
+    name: str,
+    stream: StreamSettings,
+    endpoints: Endpoints,
+    *,
+    run_id: str,
+    read_only: bool = False,
 ) -> Iterator[StreamSession]:
     """Open a stream; brings the pipeline's own schema up to date first.
+
+    A ``read_only`` session leaves the schema as it is and says what is missing; it is for looking
+    at things only.
 
     ``run_id`` is written into the ledger and into the clients' names, so that a zombie can be
     told by the broker's log and by pg_stat_activity.
@@ -57,7 +72,9 @@ def open_session(
     with ExitStack() as stack:
         primary = Primary(endpoints.postgres, application_name=f"kafka-pg {name} {run_id}")
         stack.callback(primary.close)
-        migrate(primary)
+        pending = fetch_pending(primary) if read_only else ()
+        if not read_only:
+            migrate(primary)
         inspector = stack.enter_context(
             closing(
                 KafkaInspector(endpoints.kafka, isolation=stream.isolation, client_id=client_id)
@@ -95,4 +112,5 @@ def open_session(
             inspection=PostgresInspection(primary, stream=name, topic=stream.topic),
             moves=OperatorMoves(primary, stream=name, topic=stream.topic),
             loader=StreamLoader(name, stream, ports),
+            pending_migrations=pending,
         )

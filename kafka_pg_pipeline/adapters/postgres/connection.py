@@ -158,10 +158,11 @@ class Primary:
         return connect(self.settings, application_name=self._application_name)
 
     @contextmanager
-    def transaction(self, doing: str) -> Iterator[Cursor]:
+    def transaction(self, doing: str, *, rehearsal: bool = False) -> Iterator[Cursor]:
         """A short transaction for everything but a batch: commits at the end, else rolls back.
 
-        ``doing`` says what is attempted, for the error message.
+        ``doing`` says what is attempted, for the error message. A ``rehearsal`` does everything
+        and then rolls back.
 
         Raises:
             PipelineError: what the server said, in this package's tree.
@@ -177,7 +178,7 @@ class Primary:
             begin(cursor, self.settings)
             try:
                 yield cursor
-                cursor.execute("COMMIT")
+                cursor.execute("ROLLBACK" if rehearsal else "COMMIT")
             except BaseException:
                 roll_back(connection)
                 raise

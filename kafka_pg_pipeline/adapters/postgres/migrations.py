@@ -39,6 +39,19 @@ def migrate(primary: Primary) -> tuple[Migration, ...]:
         return pending
 
 
+def fetch_pending(primary: Primary) -> tuple[Migration, ...]:
+    """What ``migrate`` would apply; changes nothing.
+
+    Raises:
+        ConfigurationError: see ``migrate``.
+
+    """
+    settings = primary.settings
+    doing = f"look at the tables of the pipeline in schema {settings.schema_name!r}"
+    with primary.transaction(doing) as cursor:
+        return _pending(cursor, Statements("migrate", settings.schema_name), settings)
+
+
 def _pending(
     cursor: Cursor, statements: Statements, settings: PostgresSettings
 ) -> tuple[Migration, ...]:

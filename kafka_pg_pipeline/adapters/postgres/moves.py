@@ -4,7 +4,7 @@ A new epoch fences every loader that planned before the move, wherever the posit
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from psycopg2 import sql
@@ -24,11 +24,15 @@ from kafka_pg_pipeline.errors import ConfigurationError
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """One partition's position before and after an operator's move."""
+    """One partition's position before and after an operator's move.
+
+    ``deleted_rows`` left the table, so that moving back does not load them twice.
+    """
 
     partition: int
     before: int | None
     after: int
+    deleted_rows: int = 0
 
 
 class OperatorMoves:
@@ -46,6 +50,7 @@ class OperatorMoves:
         target: TargetTable | None,
         *,
         allow_duplicates: bool,
+        rehearsal: bool = False,
     ) -> tuple[Move, ...]:
         """Set the next offsets of some partitions.
 
@@ -57,7 +62,7 @@ class OperatorMoves:
                 or a partition has no position.
 
         """
-        with self._primary.transaction("move the positions") as cursor:
+        with self._primary.transaction("move the positions", rehearsal=rehearsal) as cursor:
             states = self._lock(cursor)
             unknown = sorted(set(next_offsets) - set(states))
             if unknown:
@@ -70,14 +75,16 @@ class OperatorMoves:
                 for partition, after in sorted(next_offsets.items())
             )
             if not allow_duplicates:
-                self._delete_ranges(cursor, moves, states, target)
+                moves = self._delete_ranges(cursor, moves, states, target)
             self._move(cursor, {move.partition: move.after for move in moves}, "reset")
             self._audit(cursor, "reset", moves)
             return moves
 
-    def accept_gaps(self, snapshot: TopicSnapshot) -> tuple[OffsetRange, ...]:
+    def accept_gaps(
+        self, snapshot: TopicSnapshot, *, rehearsal: bool = False
+    ) -> tuple[OffsetRange, ...]:
         """Record what retention removed as gaps and continue at the first offset left."""
-        with self._primary.transaction("accept the gap") as cursor:
+        with self._primary.transaction("accept the gap", rehearsal=rehearsal) as cursor:
             states = self._lock(cursor)
             gaps = tuple(
                 OffsetRange(bounds.partition, state["next_offset"], bounds.begin_offset)
@@ -105,9 +112,11 @@ class OperatorMoves:
             self._audit(cursor, "accept-gap", moves)
             return gaps
 
-    def accept_topic(self, snapshot: TopicSnapshot) -> tuple[Move, ...]:
+    def accept_topic(
+        self, snapshot: TopicSnapshot, *, rehearsal: bool = False
+    ) -> tuple[Move, ...]:
         """Start the topic that has this name now as a new incarnation, from its beginning."""
-        with self._primary.transaction("accept the topic") as cursor:
+        with self._primary.transaction("accept the topic", rehearsal=rehearsal) as cursor:
             states = self._lock(cursor)
             cursor.execute(self._moves["forget"], self._key)
             cursor.execute(
@@ -165,10 +174,10 @@ class OperatorMoves:
         moves: tuple[Move, ...],
         states: Mapping[int, Mapping[str, Any]],
         target: TargetTable | None,
-    ) -> None:
+    ) -> tuple[Move, ...]:
         back = [move for move in moves if move.before is not None and move.after < move.before]
         if not back or target is None:
-            return
+            return moves
         names = {column.metadata: column.name for column in target.columns if column.metadata}
         partition, offset = names.get(MetadataField.PARTITION), names.get(MetadataField.OFFSET)
         recreated = any(states[move.partition]["incarnation"] > 1 for move in back)
@@ -185,8 +194,10 @@ class OperatorMoves:
             sql.Identifier(offset),
             sql.Identifier(offset),
         )
+        deleted: dict[int, int] = {}
         for move in back:
             cursor.execute(statement, (move.partition, move.after, move.before))
+            deleted[move.partition] = cursor.rowcount
             cursor.execute(
                 self._moves["delete_dead_letters"],
                 {
@@ -197,6 +208,9 @@ class OperatorMoves:
                     "end_offset": move.before,
                 },
             )
+        return tuple(
+            replace(move, deleted_rows=deleted.get(move.partition, 0)) for move in moves
+        )
 
 
 def _highest(states: Mapping[int, Mapping[str, Any]], column: str) -> int:
