@@ -79,6 +79,10 @@ class PostgresCatalog:
             target_identifier(self._table), sql.SQL(",\n    ").join(lines)
         )
 
+    def describe_creation(self, columns: Sequence[Column]) -> str:
+        """The text of the statement that ``create_target`` would execute."""
+        return self.create_statement(columns).as_string(self._primary.connection())
+
     def _note(self, cursor: Cursor, statement: str) -> None:
         cursor.execute(
             self._positions["insert_audit"],
