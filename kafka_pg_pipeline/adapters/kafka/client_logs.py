@@ -4,6 +4,7 @@ import logging
 
 CLIENT_LOGGER = "kafka"
 _WIRE_LOGGERS = ("kafka.protocol.parser",)
+_CHATTY_LOGGERS = ("kafka.cluster",)  # warns ten times a second while no broker answers
 
 
 class WireBytesFilter(logging.Filter):
@@ -25,6 +26,8 @@ def quiet_client_logs() -> None:
     logger = logging.getLogger(CLIENT_LOGGER)
     if logger.level < logging.WARNING:
         logger.setLevel(logging.WARNING)
+    for name in _CHATTY_LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
     for name in _WIRE_LOGGERS:
         wire_logger = logging.getLogger(name)
         if not any(isinstance(present, WireBytesFilter) for present in wire_logger.filters):

@@ -4,14 +4,17 @@ import threading
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
-from kafka_pg_pipeline.errors import KafkaUnavailableError
-
 T = TypeVar("T")
 
 
-def call_with_deadline(
-    call: Callable[[], T], *, seconds: float, abandon: Callable[[], None], timeout_message: str
-) -> T:
+class DeadlineError(TimeoutError):
+    """A call did not end in time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"no answer within {seconds:g} s")
+
+
+def call_with_deadline(call: Callable[[], T], *, seconds: float, abandon: Callable[[], None]) -> T:
     """What ``call`` returns or raises, if it ends within ``seconds``.
 
     It runs in a daemon thread, since some calls of kafka-python wait without any limit and
@@ -20,7 +23,7 @@ def call_with_deadline(
     ``abandon`` must not block.
 
     Raises:
-        KafkaUnavailableError: The deadline passed; the message is ``timeout_message``.
+        DeadlineError: The deadline passed.
     """
     outcome: _Outcome[T] = _Outcome(call)
     threading.Thread(target=outcome.run, name="kafka-deadline", daemon=True).start()
@@ -31,7 +34,7 @@ def call_with_deadline(
         raise
     if not ended:
         abandon()
-        raise KafkaUnavailableError(timeout_message)
+        raise DeadlineError(seconds)
     if outcome.error is not None:
         raise outcome.error
     return outcome.values[0]

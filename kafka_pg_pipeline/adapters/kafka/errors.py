@@ -1,15 +1,19 @@
 """Sorts kafka-python's exceptions into the package's own tree, in one place."""
 
 import re
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import kafka.errors as driver
 
+from kafka_pg_pipeline.adapters.kafka.deadline import DeadlineError
 from kafka_pg_pipeline.errors import (
     AuthenticationError,
     ConfigurationError,
+    InvariantError,
     KafkaUnavailableError,
     LogRewrittenError,
     PipelineError,
@@ -31,7 +35,7 @@ class Place:
     coordinates: str | None = None
 
     def __str__(self) -> str:
-        return self.coordinates or (f"topic {self.topic!r}" if self.topic else self.servers)
+        return f"topic {self.topic!r}" if self.topic else self.servers
 
 
 def translate_error(error: BaseException, place: Place) -> PipelineError:
@@ -42,15 +46,19 @@ def translate_error(error: BaseException, place: Place) -> PipelineError:
     """
     if isinstance(error, PipelineError):
         return error
-    for kinds, build in _RULES:
-        if isinstance(error, kinds):
-            translated = build(error, place)
-            break
-    else:
-        translated = _unavailable(error, place)
+    translated = _choose_rule(error)(error, place)
     if not isinstance(translated, UndecodableBatchError) and isinstance(error, _SAFE_CAUSES):
         translated.__cause__ = error
     return translated
+
+
+def _choose_rule(error: BaseException) -> "_Build":
+    for kinds, build in _RULES:
+        if isinstance(error, kinds):
+            return build
+    if _was_decoding(error):
+        return _undecodable
+    return _unavailable if isinstance(error, _OUTAGES_UNLESS_DECODING) else _unexpected
 
 
 def is_transient(error: BaseException) -> bool:
@@ -104,14 +112,15 @@ def _truncated(error: BaseException, place: Place) -> PipelineError:
 
 
 def _undecodable(error: BaseException, place: Place) -> PipelineError:
+    where = place.coordinates or place
     codec = _missing_codec(error)
     if codec is not None:
         return UndecodableBatchError(
-            f"the records at {place} are compressed with {codec}, and its library is not "
+            f"the records at {where} are compressed with {codec}, and its library is not "
             f"installed; run: pip install 'kafka-python[{codec}]'"
         )
     return UndecodableBatchError(
-        f"the batch at or after {place} cannot be decoded ({type(error).__name__}: wrong checksum, "
+        f"the batch at or after {where} cannot be decoded ({type(error).__name__}: wrong checksum, "
         "broken structure, or a header name that is not UTF-8); nothing behind it in its batch "
         "can be read by this client"
     )
@@ -129,10 +138,26 @@ def _configuration(error: BaseException, _: Place) -> PipelineError:
 
 
 def _unavailable(error: BaseException, place: Place) -> PipelineError:
-    about = f" about {place}" if place.topic or place.coordinates else ""
+    detail = str(error) if isinstance(error, DeadlineError) else type(error).__name__
+    about = f" about topic {place.topic!r}" if place.topic else ""
     return KafkaUnavailableError(
-        f"no usable answer from Kafka at {place.servers}{about} ({type(error).__name__}); check "
-        "that the broker runs and that kafka.bootstrap_servers and kafka.security_protocol fit"
+        f"no usable answer from Kafka at {place.servers}{about} ({detail})"
+    )
+
+
+def _unexpected(error: BaseException, place: Place) -> PipelineError:
+    frames = traceback.extract_tb(error.__traceback__)
+    raised_at = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
+    return InvariantError(
+        f"unexpected {type(error).__name__}{raised_at} while working on {place}; please report it"
+    )
+
+
+def _was_decoding(error: BaseException) -> bool:
+    """Whether the driver was unpacking records: codecs raise what they like on broken data."""
+    return any(
+        frame.f_globals.get("__name__", "").startswith(_DECODING_MODULES)
+        for frame, _ in traceback.walk_tb(error.__traceback__)
     )
 
 
@@ -152,7 +177,8 @@ def _missing_codec(error: BaseException) -> str | None:
     return found.group(1) if found else None
 
 
-_Rule = tuple[tuple[type[BaseException], ...], Callable[[BaseException, Place], PipelineError]]
+_Build = Callable[[BaseException, Place], PipelineError]
+_Rule = tuple[tuple[type[BaseException], ...], _Build]
 
 # The first rule that fits wins, so the narrower kinds stand first.
 _RULES: tuple[_Rule, ...] = (
@@ -174,6 +200,13 @@ _RULES: tuple[_Rule, ...] = (
     ),
     ((driver.UnsupportedVersionError, driver.UnrecognizedBrokerVersion), _incompatible),
     ((driver.KafkaConfigurationError,), _configuration),
+    ((driver.KafkaError, OSError), _unavailable),
 )
+
+# KeyError: kafka-python's answer about a partition without leader. RuntimeError: a client that
+# was closed under the call. Codecs raise both, too.
+_OUTAGES_UNLESS_DECODING = (KeyError, RuntimeError)
+
+_DECODING_MODULES = ("kafka.record", "kafka.codec")
 
 _SAFE_CAUSES = (driver.KafkaError, OSError, TimeoutError)

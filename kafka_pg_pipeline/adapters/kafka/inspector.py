@@ -14,11 +14,12 @@ from kafka_pg_pipeline.adapters.kafka.connection import (
     build_client_options,
     open_client,
 )
-from kafka_pg_pipeline.adapters.kafka.deadline import call_with_deadline
-from kafka_pg_pipeline.adapters.kafka.errors import Place, is_transient, translate_error
+from kafka_pg_pipeline.adapters.kafka.errors import is_transient
+from kafka_pg_pipeline.adapters.kafka.guard import Guard
 from kafka_pg_pipeline.adapters.kafka.metadata import TopicMetadata, fetch_topic_metadata
+from kafka_pg_pipeline.adapters.kafka.reachability import DIAGNOSIS_SECONDS
 from kafka_pg_pipeline.domain.offsets import PartitionBounds, TopicIdentity, TopicSnapshot
-from kafka_pg_pipeline.errors import ConfigurationError, KafkaUnavailableError, TopicMissingError
+from kafka_pg_pipeline.errors import KafkaUnavailableError, TopicMissingError
 from kafka_pg_pipeline.settings.models import KafkaSettings
 
 T = TypeVar("T")
@@ -49,7 +50,6 @@ class KafkaInspector:
         client_id: str,
         deadline_seconds: float = 20.0,
     ) -> None:
-        self._settings = settings
         self._options = build_client_options(settings, client_id)
         self._isolation: Any = (
             IsolationLevel.READ_COMMITTED
@@ -82,26 +82,18 @@ class KafkaInspector:
 
     def _run(self, topic: str, action: Callable[[_Session], T]) -> T:
         """``action`` on an open session, with bounded retries, under the deadline."""
-        servers = self._settings.bootstrap_servers
         keeper = self._keeper = self._keeper or ClientKeeper()
+        guard = Guard(self._options, keeper, topic)
         try:
-            return call_with_deadline(
+            return guard.run(
                 lambda: self._attempt(keeper, action),
-                seconds=self._deadline_seconds,
-                abandon=keeper.abandon,
-                timeout_message=(
-                    f"Kafka at {servers} gave no complete answer about topic {topic!r} within "
-                    f"{self._deadline_seconds:g} s; check that the broker runs and is reachable"
-                ),
+                seconds=self._deadline_seconds - DIAGNOSIS_SECONDS,
             )
-        except (TopicMissingError, ConfigurationError):
+        except TopicMissingError:
             raise
-        except BaseException as error:
+        except BaseException:
             self.close()
-            if not isinstance(error, Exception):
-                raise
-            failure = translate_error(error, Place(servers, topic))
-        raise failure
+            raise
 
     def _attempt(self, keeper: ClientKeeper, action: Callable[[_Session], T]) -> T:
         session = self._session

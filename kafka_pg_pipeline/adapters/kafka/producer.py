@@ -16,8 +16,7 @@ from kafka_pg_pipeline.adapters.kafka.connection import (
     build_client_options,
     open_client,
 )
-from kafka_pg_pipeline.adapters.kafka.deadline import call_with_deadline
-from kafka_pg_pipeline.adapters.kafka.errors import Place, translate_error
+from kafka_pg_pipeline.adapters.kafka.guard import Guard
 from kafka_pg_pipeline.adapters.kafka.inspector import KafkaInspector
 from kafka_pg_pipeline.errors import PipelineError
 from kafka_pg_pipeline.settings.models import KafkaSettings
@@ -91,19 +90,19 @@ def produce_values(
         AuthenticationError: Credentials or the right to write are missing.
     """
     _check_topic(settings, topic, client_id)
-    keeper = ClientKeeper()
+    options = _build_options(settings, client_id)
+    guard = Guard(options, ClientKeeper(), topic)
     deliveries = _Deliveries(topic, listener, 3 * settings.request_timeout_seconds)
     producer: Any = None
     try:
-        producer = _open_producer(settings, topic, client_id, keeper)
+        producer = _open_producer(guard)
         for index, (key, value) in enumerate(_iter_paced(values, rate, clock, sleep)):
             deliveries.send(producer, index, key, value)
         deliveries.settle_all()
     except driver.KafkaError as error:
-        failure = translate_error(error, Place(settings.bootstrap_servers, topic))
-        raise _with_count(failure, deliveries.acknowledged) from error
+        raise _with_count(guard.explain(error), deliveries.acknowledged) from error
     finally:
-        _close_producer(producer, keeper)
+        _close_producer(producer, guard.keeper)
     return deliveries.report()
 
 
@@ -115,11 +114,9 @@ def _check_topic(settings: KafkaSettings, topic: str, client_id: str) -> None:
         inspector.close()
 
 
-def _open_producer(
-    settings: KafkaSettings, topic: str, client_id: str, keeper: ClientKeeper
-) -> Any:
+def _build_options(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
     request_timeout_ms = int(settings.request_timeout_seconds * 1000)
-    options = {
+    return {
         **build_client_options(settings, client_id),
         "acks": "all",
         "enable_idempotence": True,
@@ -131,15 +128,12 @@ def _open_producer(
         "delivery_timeout_ms": 2 * request_timeout_ms,
         "metrics_enabled": False,
     }
+
+
+def _open_producer(guard: Guard) -> Any:
     make: Callable[..., Any] = KafkaProducer
-    return call_with_deadline(
-        lambda: open_client(make, keeper, options),
-        seconds=_OPEN_TIMEOUT_SECONDS,
-        abandon=keeper.abandon,
-        timeout_message=(
-            f"no producer for topic {topic!r} could be opened within {_OPEN_TIMEOUT_SECONDS:g} s; "
-            f"check that Kafka runs at {settings.bootstrap_servers}"
-        ),
+    return guard.run(
+        lambda: open_client(make, guard.keeper, dict(guard.options)), seconds=_OPEN_TIMEOUT_SECONDS
     )
 
 

@@ -11,10 +11,11 @@ from kafka_pg_pipeline.adapters.kafka.connection import (
     build_client_options,
     open_client,
 )
-from kafka_pg_pipeline.adapters.kafka.deadline import call_with_deadline
-from kafka_pg_pipeline.adapters.kafka.errors import Place, format_coordinates, translate_error
+from kafka_pg_pipeline.adapters.kafka.errors import format_coordinates
+from kafka_pg_pipeline.adapters.kafka.guard import Guard
 from kafka_pg_pipeline.adapters.kafka.liveness import Liveness
 from kafka_pg_pipeline.adapters.kafka.metadata import fetch_topic_metadata
+from kafka_pg_pipeline.adapters.kafka.watchdog import Watchdog
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.errors import (
     InvariantError,
@@ -29,7 +30,7 @@ Isolation = Literal["read_committed", "read_uncommitted"]
 
 _OPEN_TIMEOUT_SECONDS = 20.0
 _POLL_SLICE_SECONDS = 0.1
-_GRACE_SECONDS = 5.0  # beyond the time a call was given, before it counts as hung
+_GRACE_SECONDS = 2.0  # beyond the time a call was given, before it counts as hung
 
 # One fetch answer is buffered compressed while the one before it is decoded batch by batch, so
 # memory is about twice fetch_max_bytes a broker, beside the records handed out. Larger fetches
@@ -79,23 +80,28 @@ class KafkaPythonReader:
         client_id: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._settings = settings
         self._topic = topic
         self._clock = clock
-        self._keeper = ClientKeeper()
         self._consumer: Any = None
         self._closed_by: str | None = None
         self._unfinished = set(start_offsets)
         self._passed = dict(start_offsets)
+        self._patience_seconds = settings.request_timeout_seconds + _GRACE_SECONDS
         self._liveness = Liveness(settings.request_timeout_seconds, clock)
         options = {
             **build_client_options(settings, client_id),
             **_READ_OPTIONS,
             "isolation_level": isolation,
         }
-        self._consumer = self._guard(
-            lambda: self._open(options, start_offsets), seconds=_OPEN_TIMEOUT_SECONDS
-        )
+        self._guard = Guard(options, ClientKeeper(), topic)
+        try:
+            self._consumer = self._guard.run(
+                lambda: self._open(options, start_offsets), seconds=_OPEN_TIMEOUT_SECONDS
+            )
+        except BaseException:
+            self._guard.keeper.close()
+            raise
+        self._watchdog = Watchdog(self._abandon)
 
     def poll(self, *, max_records: int, timeout_seconds: float) -> Mapping[int, Sequence[Record]]:
         """Records per partition in offset order; empty when none arrived in time.
@@ -103,17 +109,14 @@ class KafkaPythonReader:
         Comes back early, and empty, when a position moved without a record (aborted data,
         control records, compacted holes), so that the end is noticed at once.
         """
-        return self._guard(
+        return self._run(
             lambda: self._poll(max_records, timeout_seconds),
-            seconds=timeout_seconds + self._settings.request_timeout_seconds + _GRACE_SECONDS,
+            seconds=timeout_seconds + self._patience_seconds,
         )
 
     def position(self, partition: int) -> int:
         """First offset that no poll has covered: past control records and compacted holes."""
-        return self._guard(
-            lambda: self._position(partition),
-            seconds=self._settings.request_timeout_seconds + _GRACE_SECONDS,
-        )
+        return self._run(lambda: self._position(partition), seconds=self._patience_seconds)
 
     def finish(self, partition: int) -> None:
         """Fetch no more of this partition."""
@@ -123,13 +126,12 @@ class KafkaPythonReader:
 
     def close(self) -> None:
         """Release connections and threads within seconds; safe to call twice."""
-        self._closed_by = self._closed_by or "close()"
-        self._keeper.close()
+        self._close("close()")
 
     def _open(self, options: dict[str, Any], start_offsets: Mapping[int, int]) -> Any:
         make: Callable[..., Any] = KafkaConsumer
-        consumer = open_client(make, self._keeper, options)
-        known = fetch_topic_metadata(self._keeper.manager, self._topic).partitions
+        consumer = open_client(make, self._guard.keeper, options)
+        known = fetch_topic_metadata(self._guard.keeper.manager, self._topic).partitions
         missing = sorted(set(start_offsets) - set(known))
         if missing:
             names = ", ".join(f"{self._topic}[{partition}]" for partition in missing)
@@ -190,49 +192,54 @@ class KafkaPythonReader:
         return any(end > self._passed[key.partition] for key, end in ends.items())
 
     def _position(self, partition: int) -> int:
-        timeout_ms = int(self._settings.request_timeout_seconds * 1000)
+        timeout_ms = int(self._liveness.check_timeout_seconds * 1000)
         position = self._consumer.position(self._name(partition), timeout_ms=timeout_ms)
         if position is None:
             message = f"the position in {self._topic}[{partition}] is not known; read again"
             raise KafkaUnavailableError(message)
         return int(position)
 
-    def _guard(self, call: Callable[[], T], *, seconds: float) -> T:
-        """Run a driver call under a deadline; after any failure the reader is of no further use.
+    def _run(self, call: Callable[[], T], *, seconds: float) -> T:
+        """Run a driver call under watch; after any failure the reader is of no further use.
 
         kafka-python polls in a tight endless loop once a poll has raised, whatever its timeout.
+        The failure is raised outside of the handler: the driver's exception as its context
+        would carry record content into logs.
         """
         self._check_usable()
+        error: Exception | None = None
+        self._watchdog.start(seconds)
         try:
-            return call_with_deadline(
-                call,
-                seconds=seconds,
-                abandon=self._keeper.abandon,
-                timeout_message=(
-                    f"reading {self._topic!r} from Kafka at {self._settings.bootstrap_servers} "
-                    f"hung for {seconds:g} s; check that the broker runs and is reachable"
-                ),
-            )
-        except Exception as error:  # noqa: BLE001 - sorted into our tree below
-            failure = translate_error(error, self._place())
+            result = call()
+        except Exception as raised:  # noqa: BLE001 - sorted into our tree below
+            error = raised
         except BaseException as interrupt:
-            self._close_after(interrupt)
+            self._close(type(interrupt).__name__)
             raise
-        self._close_after(failure)
+        error = self._watchdog.stop() or error
+        if error is None:
+            return result
+        failure = self._guard.explain(error, self._stopped_at())
+        self._close(type(failure).__name__)
         raise failure
 
-    def _close_after(self, error: BaseException) -> None:
-        self._closed_by = type(error).__name__
-        self._keeper.close()
+    def _abandon(self) -> None:
+        """End a call that hangs: close the client, and empty what a tight loop would turn on."""
+        fetcher = getattr(self._consumer, "_fetcher", None)
+        if fetcher is not None:
+            fetcher.close()
+        self._guard.keeper.abandon()
+
+    def _close(self, reason: str) -> None:
+        self._closed_by = self._closed_by or reason
+        self._watchdog.close()
+        self._guard.keeper.close()
 
     def _check_usable(self) -> None:
         if self._closed_by is not None:
             raise InvariantError(
                 f"the reader of {self._topic!r} was closed after {self._closed_by}; open another"
             )
-
-    def _place(self) -> Place:
-        return Place(self._settings.bootstrap_servers, self._topic, self._stopped_at())
 
     def _stopped_at(self) -> str | None:
         """The batch that the driver was decoding; its exceptions do not say."""

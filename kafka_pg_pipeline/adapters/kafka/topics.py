@@ -11,8 +11,7 @@ from kafka_pg_pipeline.adapters.kafka.connection import (
     build_client_options,
     open_client,
 )
-from kafka_pg_pipeline.adapters.kafka.deadline import call_with_deadline
-from kafka_pg_pipeline.adapters.kafka.errors import Place, translate_error
+from kafka_pg_pipeline.adapters.kafka.guard import Guard
 from kafka_pg_pipeline.adapters.kafka.metadata import fetch_topic_metadata
 from kafka_pg_pipeline.errors import TopicMissingError
 from kafka_pg_pipeline.settings.models import KafkaSettings
@@ -29,23 +28,17 @@ def ensure_topic(
         Whether it was created. An existing topic stays as it is, whatever its partitions.
     """
     options = build_client_options(settings, client_id)
-    keeper = ClientKeeper()
+    guard = Guard(options, ClientKeeper(), topic)
     make: Callable[..., Any] = KafkaAdminClient
-    servers = settings.bootstrap_servers
     try:
-        return call_with_deadline(
-            lambda: _ensure(open_client(make, keeper, options), keeper.manager, topic, partitions),
-            seconds=_DEADLINE_SECONDS,
-            abandon=keeper.abandon,
-            timeout_message=(
-                f"topic {topic!r} could not be created within {_DEADLINE_SECONDS:g} s; check that "
-                f"Kafka runs at {servers}"
+        return guard.run(
+            lambda: _ensure(
+                open_client(make, guard.keeper, options), guard.keeper.manager, topic, partitions
             ),
+            seconds=_DEADLINE_SECONDS,
         )
-    except driver.KafkaError as error:
-        raise translate_error(error, Place(servers, topic)) from error
     finally:
-        keeper.close()
+        guard.keeper.close()
 
 
 def _ensure(admin: Any, manager: Any, topic: str, partitions: int) -> bool:
