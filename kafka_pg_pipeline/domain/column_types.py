@@ -1,0 +1,50 @@
+"""PostgreSQL's types, grouped by how a JSON value is written for them."""
+
+from dataclasses import dataclass
+
+from kafka_pg_pipeline.domain.tables import ColumnKind
+
+_INTEGER_BITS = {"int2": 16, "int4": 32, "int8": 64}
+_KINDS = {
+    # A literal goes to float4's own input function, so that it is rounded once.
+    "numeric": ColumnKind.NUMERIC,
+    "float4": ColumnKind.NUMERIC,
+    "money": ColumnKind.NUMERIC,
+    "float8": ColumnKind.DOUBLE,
+    "bool": ColumnKind.BOOLEAN,
+    "text": ColumnKind.TEXT,
+    "varchar": ColumnKind.TEXT,
+    "bpchar": ColumnKind.TEXT,
+    "name": ColumnKind.TEXT,
+    "citext": ColumnKind.TEXT,
+    "json": ColumnKind.JSON,
+    "jsonb": ColumnKind.JSON,
+    "timestamptz": ColumnKind.TIMESTAMP,
+    "timestamp": ColumnKind.TIMESTAMP,
+    "date": ColumnKind.TIMESTAMP,
+    "bytea": ColumnKind.BYTEA,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class TypeDescription:
+    """The kind of a type, with the bounds of an integer type."""
+
+    kind: ColumnKind
+    minimum: int | None = None
+    maximum: int | None = None
+
+
+def describe_type(base_type: str, category: str) -> TypeDescription:
+    """How values are written for a type.
+
+    Args:
+        base_type: ``pg_type.typname``, of a domain that of its base type.
+        category: ``pg_type.typcategory``; ``A`` is an array.
+    """
+    if category == "A":
+        return TypeDescription(ColumnKind.ARRAY)
+    bits = _INTEGER_BITS.get(base_type)
+    if bits is not None:
+        return TypeDescription(ColumnKind.INTEGER, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    return TypeDescription(_KINDS.get(base_type, ColumnKind.OTHER))
