@@ -1,0 +1,168 @@
+"""Where a stream stands: stored positions against what the log offers, lag, last batches.
+
+Works on a read-only session and changes nothing.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from kafka_pg_pipeline.assembly.session import StreamSession
+from kafka_pg_pipeline.domain.offsets import Position, TopicIdentity, TopicSnapshot
+from kafka_pg_pipeline.domain.planning import check_identity
+from kafka_pg_pipeline.domain.status import CommittedBatch, PartitionLag, StoredPartition
+from kafka_pg_pipeline.errors import IncarnationChangedError, PipelineError
+from kafka_pg_pipeline.pipeline.plan import freeze_plan, read_sample, resolve_start_offsets
+
+_LAST_BATCHES = 5
+
+
+@dataclass(frozen=True)
+class StreamLag:
+    """A stream's lag by partition; ``seconds`` is the age of its oldest readable record."""
+
+    stream: str
+    topic: str
+    partitions: tuple[PartitionLag, ...]
+
+    @property
+    def readable(self) -> int:
+        """Offsets that a run could take now."""
+        return sum(partition.readable for partition in self.partitions)
+
+    @property
+    def blocked(self) -> int:
+        """Offsets behind an open transaction."""
+        return sum(partition.blocked for partition in self.partitions)
+
+    @property
+    def seconds(self) -> float | None:
+        """The largest lag in seconds; None where there is none, or it is not known."""
+        known = [p.seconds for p in self.partitions if p.seconds is not None]
+        return max(known, default=None)
+
+
+@dataclass(frozen=True)
+class StreamOverview:
+    """A stream's account; ``problem`` says why its lag could not be had, or why it stands still."""
+
+    stream: str
+    topic: str
+    table: str
+    table_exists: bool
+    stored: tuple[StoredPartition, ...]
+    batches: tuple[CommittedBatch, ...]
+    lag: StreamLag | None
+    problem: PipelineError | None
+
+
+def fetch_positions(session: StreamSession) -> tuple[Position, ...]:
+    """The stored positions; none where the pipeline has no tables yet."""
+    return session.positions.fetch_positions() if session.has_state else ()
+
+
+def fetch_next_offsets(session: StreamSession, snapshot: TopicSnapshot) -> Mapping[int, int]:
+    """Where the next run would start in each partition, those not yet checked in included."""
+    positions = fetch_positions(session)
+    found = {position.partition: position.next_offset for position in positions}
+    starts = resolve_start_offsets(session.stream, snapshot, positions, session.inspector)
+    return {**found, **starts}
+
+
+def limit_snapshot(snapshot: TopicSnapshot, begin: Mapping[int, int]) -> TopicSnapshot:
+    """The snapshot of the partitions named, each from the offset given or its first one left."""
+    return replace(
+        snapshot,
+        partitions=tuple(
+            replace(bounds, begin_offset=max(bounds.begin_offset, begin[bounds.partition]))
+            for bounds in snapshot.partitions
+            if bounds.partition in begin
+        ),
+    )
+
+
+def fetch_lag(session: StreamSession, *, clock: Callable[[], float] = time.time) -> StreamLag:
+    """Lag of every partition; reads one record of each partition that lags, for its age.
+
+    Raises:
+        KafkaUnavailableError, TopicMissingError, AuthenticationError: see ``TopicInspector``.
+
+    """
+    snapshot = freeze_plan(session.name, session.stream, session.inspector).snapshot
+    next_offsets = fetch_next_offsets(session, snapshot)
+    ages = _fetch_ages(session, limit_snapshot(snapshot, next_offsets), clock)
+    return StreamLag(
+        session.name,
+        session.stream.topic,
+        tuple(
+            PartitionLag(
+                partition=bounds.partition,
+                next_offset=next_offsets.get(bounds.partition),
+                end_offset=bounds.end_offset,
+                readable=max(
+                    0, bounds.end_offset - next_offsets.get(bounds.partition, bounds.end_offset)
+                ),
+                blocked=bounds.high_watermark - bounds.end_offset,
+                seconds=ages.get(bounds.partition),
+            )
+            for bounds in snapshot.partitions
+        ),
+    )
+
+
+def fetch_overview(session: StreamSession) -> StreamOverview:
+    """Everything that ``status`` shows; a stream whose topic cannot be read is shown all the same.
+
+    Raises:
+        PipelineError: PostgreSQL could not be asked.
+
+    """
+    stored = session.inspection.fetch_partitions() if session.has_state else ()
+    batches = session.inspection.fetch_last_batches(_LAST_BATCHES) if session.has_state else ()
+    lag: StreamLag | None = None
+    problem: PipelineError | None = None
+    try:
+        _check_identity(session, stored)
+        lag = fetch_lag(session)
+    except PipelineError as error:
+        problem = error
+    return StreamOverview(
+        stream=session.name,
+        topic=session.stream.topic,
+        table=session.stream.table,
+        table_exists=session.catalog.fetch_target() is not None,
+        stored=stored,
+        batches=batches,
+        lag=lag,
+        problem=problem,
+    )
+
+
+def is_same_topic(session: StreamSession, snapshot: TopicSnapshot) -> bool:
+    """True where topic and cluster are those whose records were loaded before."""
+    try:
+        for position in fetch_positions(session):
+            check_identity(position.identity, snapshot.identity, snapshot.topic)
+    except IncarnationChangedError:
+        return False
+    return True
+
+
+def _check_identity(session: StreamSession, stored: tuple[StoredPartition, ...]) -> None:
+    found = session.inspector.fetch_identity(session.stream.topic)
+    for partition in stored:
+        identity = TopicIdentity(partition.cluster_id, partition.topic_id)
+        check_identity(identity, found, session.stream.topic)
+
+
+def _fetch_ages(
+    session: StreamSession, unread: TopicSnapshot, clock: Callable[[], float]
+) -> dict[int, float]:
+    """Seconds since the timestamp of the first readable record of each partition that lags."""
+    sample = read_sample(unread, session.open_reader, most=len(unread.partitions))
+    now = clock()
+    ages: dict[int, float] = {}
+    for record in sample:
+        if record.timestamp >= 0:
+            ages.setdefault(record.partition, max(0.0, now - record.timestamp / 1000))
+    return ages

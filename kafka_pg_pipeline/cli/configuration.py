@@ -1,0 +1,101 @@
+"""Which file, which servers and which streams a command works with."""
+
+import difflib
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import SecretStr
+
+from kafka_pg_pipeline.assembly.endpoints import Endpoints, resolve_endpoints
+from kafka_pg_pipeline.cli.invocation import Invocation
+from kafka_pg_pipeline.cli.logs import keep_secret
+from kafka_pg_pipeline.errors import ConfigurationError
+from kafka_pg_pipeline.settings.file import LoadedSettings, load_settings
+from kafka_pg_pipeline.settings.models import KafkaSettings, PostgresSettings, StreamSettings
+
+DEFAULT_FILE = "pipeline.yaml"
+VARIABLE = "KAFKA_PG_CONFIG"
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """A command's configuration: what was read, and the servers it leads to."""
+
+    loaded: LoadedSettings
+    endpoints: Endpoints
+
+    def select(self, names: Sequence[str]) -> dict[str, StreamSettings]:
+        """The streams named, or all; in the order of the file.
+
+        Raises:
+            ConfigurationError: there is no such stream; the message names near ones.
+        """
+        return select_streams(self.loaded, names)
+
+
+def find_file(invocation: Invocation) -> Path | None:
+    """The file that ``--config``, KAFKA_PG_CONFIG or the working directory names; else None."""
+    named = invocation.config or os.environ.get(VARIABLE)
+    if named:
+        return Path(named).expanduser()
+    default = Path(DEFAULT_FILE)
+    return default if default.exists() else None
+
+
+def read_configuration(invocation: Invocation) -> LoadedSettings:
+    """Read the file, or take the built-in demo where none is named.
+
+    Raises:
+        ConfigurationError: naming file, line, key and what is allowed there.
+    """
+    loaded = load_settings(find_file(invocation), os.environ)
+    for name in loaded.secret_variables:
+        keep_secret(os.environ.get(name))
+    keep_server_secrets(loaded.settings.kafka, loaded.settings.postgres)
+    return loaded
+
+
+def open_pipeline(invocation: Invocation) -> Pipeline:
+    """The configuration and both servers' names; connects to nothing.
+
+    Raises:
+        ConfigurationError: see ``read_configuration`` and ``resolve_endpoints``.
+    """
+    loaded = read_configuration(invocation)
+    endpoints = resolve_endpoints(loaded.settings, os.environ)
+    keep_server_secrets(endpoints.kafka, endpoints.postgres)
+    return Pipeline(loaded, endpoints)
+
+
+def keep_server_secrets(kafka: KafkaSettings, postgres: PostgresSettings) -> None:
+    """Let no message show the servers' passwords, whoever wrote it."""
+    for secret in (kafka.sasl_password, postgres.password):
+        if isinstance(secret, SecretStr):
+            keep_secret(secret.get_secret_value())
+
+
+def select_streams(loaded: LoadedSettings, names: Sequence[str]) -> dict[str, StreamSettings]:
+    """The streams named, or all, in the order of the file.
+
+    Raises:
+        ConfigurationError: there is no such stream; the message names near ones.
+    """
+    streams = loaded.settings.streams
+    for name in names:
+        if name not in streams:
+            near = difflib.get_close_matches(name, streams, n=3)
+            hint = (
+                f"did you mean {' or '.join(map(repr, near))}?"
+                if near
+                else f"it has {', '.join(map(repr, streams)) or 'none'}"
+            )
+            where = describe_source(loaded)
+            raise ConfigurationError(f"no stream {name!r} in {where}: {hint}")
+    return {name: stream for name, stream in streams.items() if not names or name in names}
+
+
+def describe_source(loaded: LoadedSettings) -> str:
+    """The file's path, or that it is the built-in demo."""
+    return str(loaded.path) if loaded.path is not None else "the built-in demo configuration"

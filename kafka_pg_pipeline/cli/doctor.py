@@ -1,0 +1,161 @@
+"""``kafka-pg doctor``: examines what the pipeline stands on."""
+
+import os
+from collections.abc import Iterator
+
+import click
+from rich.text import Text
+
+from kafka_pg_pipeline.adapters.postgres.health import StuckBackend
+from kafka_pg_pipeline.assembly.doctor import (
+    Check,
+    Verdict,
+    examine_kafka,
+    examine_postgres,
+    fetch_stuck_backends,
+    terminate_backend,
+)
+from kafka_pg_pipeline.assembly.endpoints import Endpoints, resolve_endpoints
+from kafka_pg_pipeline.cli.configuration import (
+    describe_source,
+    keep_server_secrets,
+    read_configuration,
+    select_streams,
+)
+from kafka_pg_pipeline.cli.failures import FAILED, SUCCESS, USAGE
+from kafka_pg_pipeline.cli.invocation import Invocation, json_option, shared_options
+from kafka_pg_pipeline.cli.output import (
+    count_of,
+    format_seconds,
+    make_console,
+    note,
+    print_json,
+    print_line,
+    print_table,
+)
+from kafka_pg_pipeline.errors import ConfigurationError
+from kafka_pg_pipeline.settings.file import LoadedSettings
+
+_MARKS = {
+    Verdict.OK: ("ok", "green"),
+    Verdict.WARNING: ("warning", "yellow"),
+    Verdict.FAILED: ("FAILED", "bold red"),
+}
+
+
+@click.command(name="doctor")
+@click.option("--kafka", "only_kafka", is_flag=True, help="Examine Kafka alone.")
+@click.option("--postgres", "only_postgres", is_flag=True, help="Examine PostgreSQL alone.")
+@click.option(
+    "--release-locks",
+    is_flag=True,
+    help="List silent loaders that hold locks others wait for, and end them.",
+)
+@click.option("--yes", is_flag=True, help="With --release-locks: do not ask.")
+@shared_options
+@json_option
+@click.pass_obj
+def doctor_command(
+    invocation: Invocation,
+    *,
+    only_kafka: bool,
+    only_postgres: bool,
+    release_locks: bool,
+    yes: bool,
+    as_json: bool,
+) -> int:
+    """Check configuration, Kafka, PostgreSQL, rights and clocks; one line each, with the cure.
+
+    Changes nothing. Exit 1 when a check fails, 2 when it is the configuration.
+    """
+    loaded = read_configuration(invocation)
+    if release_locks:
+        return _release_locks(_resolve(loaded), yes=yes, as_json=as_json)
+    both = only_kafka == only_postgres
+    found: list[Check] = []
+    try:
+        endpoints = _resolve(loaded)
+    except ConfigurationError as error:
+        found.append(Check("servers", Verdict.FAILED, str(error)))
+        _finish(found, [], as_json=as_json)
+        return USAGE
+    checks = _examine(loaded, endpoints, kafka=both or only_kafka, postgres=both or only_postgres)
+    return _finish(found, checks, as_json=as_json)
+
+
+def _resolve(loaded: LoadedSettings) -> Endpoints:
+    endpoints = resolve_endpoints(loaded.settings, os.environ)
+    keep_server_secrets(endpoints.kafka, endpoints.postgres)
+    return endpoints
+
+
+def _examine(
+    loaded: LoadedSettings, endpoints: Endpoints, *, kafka: bool, postgres: bool
+) -> Iterator[Check]:
+    streams = select_streams(loaded, ())
+    number = count_of(len(streams), "stream")
+    yield Check("configuration", Verdict.OK, f"{describe_source(loaded)}, {number}")
+    if kafka:
+        yield from examine_kafka(endpoints, streams)
+    if postgres:
+        yield from examine_postgres(endpoints, streams)
+
+
+def _finish(found: list[Check], checks: "Iterator[Check] | list[Check]", *, as_json: bool) -> int:
+    """Show each check as it comes; tell whether one failed."""
+    for check in found if not as_json else ():
+        _show(check)
+    for check in checks:
+        found.append(check)
+        if not as_json:
+            _show(check)
+    failed = any(check.verdict is Verdict.FAILED for check in found)
+    if as_json:
+        print_json({"ok": not failed, "checks": found})
+    return FAILED if failed else SUCCESS
+
+
+def _show(check: Check) -> None:
+    mark, style = _MARKS[check.verdict]
+    line = Text.assemble((f"{mark:<7}", style), "  ", (check.subject, "bold"), f": {check.finding}")
+    console = make_console()
+    console.print(line, soft_wrap=True)
+    if check.cure:
+        console.print(Text.assemble("         cure: ", check.cure), soft_wrap=True)
+
+
+def _release_locks(endpoints: Endpoints, *, yes: bool, as_json: bool) -> int:
+    stuck = fetch_stuck_backends(endpoints)
+    if not as_json:
+        _show_stuck(stuck)
+    ended: list[int] = []
+    if stuck and (yes or _confirmed(len(stuck))):
+        ended = [backend.pid for backend in stuck if terminate_backend(endpoints, backend)]
+        note(f"ended {count_of(len(ended), 'backend')}; the next run loads their batches again")
+    if as_json:
+        print_json({"stuck": stuck, "ended": ended})
+    return SUCCESS if len(ended) == len(stuck) else FAILED
+
+
+def _confirmed(number: int) -> bool:
+    return click.confirm(f"end {count_of(number, 'backend')}?", default=False, err=True)
+
+
+def _show_stuck(stuck: tuple[StuckBackend, ...]) -> None:
+    if not stuck:
+        print_line("no silent loader holds others up")
+        return
+    print_table(
+        ("backend", "loader", "state", "transaction", "waiting"),
+        [
+            (
+                str(backend.pid),
+                backend.application_name,
+                backend.state,
+                format_seconds(backend.transaction_seconds),
+                backend.waiters,
+            )
+            for backend in stuck
+        ],
+        numbers=("backend", "transaction", "waiting"),
+    )

@@ -1,0 +1,48 @@
+"""Exit codes, and how a failure is told: one message on standard error, never a traceback."""
+
+import os
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from kafka_pg_pipeline.cli.logs import redact
+from kafka_pg_pipeline.errors import ConfigurationError, PipelineError
+
+SUCCESS = 0
+FAILED = 1
+USAGE = 2
+INTERRUPTED = 130
+
+
+def exit_code_of(errors: Sequence[BaseException]) -> int:
+    """The exit code of a run with these failures: configuration only where nothing else failed."""
+    if not errors:
+        return SUCCESS
+    if all(isinstance(error, ConfigurationError) for error in errors):
+        return USAGE
+    return FAILED
+
+
+def tell_failure(error: BaseException, *, debug: bool, stream: str | None = None) -> None:
+    """Print ``error: …`` with the cure that the error names.
+
+    An error that nobody foresaw may quote anything, so only its kind and its place are shown.
+    """
+    prefix = f"{stream}: " if stream else ""
+    if debug:
+        click.echo(redact("".join(traceback.format_exception(error))), err=True, nl=False)
+    text = str(error) if isinstance(error, PipelineError) else _describe_unforeseen(error)
+    label = click.style("error:", fg="red", bold=True)
+    click.echo(f"{label} {redact(prefix + text)}", err=True)
+
+
+def _describe_unforeseen(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename}: {error.strerror}"
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" in {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""  # noqa: PTH119 - text, not a path
+    return (
+        f"{type(error).__name__}{where}: this was not foreseen. Repeat the command with --debug, "
+        "and report what it prints"
+    )

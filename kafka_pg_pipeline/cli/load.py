@@ -1,0 +1,215 @@
+"""``kafka-pg load``: the loader without Dagster, with the same code and the same ledger."""
+
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import click
+
+from kafka_pg_pipeline.cli.arguments import streams_argument
+from kafka_pg_pipeline.cli.configuration import Pipeline, open_pipeline
+from kafka_pg_pipeline.cli.failures import INTERRUPTED, SUCCESS, exit_code_of, tell_failure
+from kafka_pg_pipeline.cli.invocation import Invocation, json_option, shared_options
+from kafka_pg_pipeline.cli.loading import EndlessLoad, Limits, Loaded, load_stream
+from kafka_pg_pipeline.cli.output import (
+    count_of,
+    format_bytes,
+    format_rate,
+    format_seconds,
+    note,
+    print_json,
+    print_json_line,
+    print_line,
+)
+from kafka_pg_pipeline.cli.progress import LoadProgress, shown_progress
+from kafka_pg_pipeline.cli.stopping import StopRequest
+from kafka_pg_pipeline.domain.reports import LoadReport, Outcome
+from kafka_pg_pipeline.errors import PipelineError
+from kafka_pg_pipeline.settings.models import StreamSettings
+
+_OUTCOMES = {
+    Outcome.END_OF_STREAM: "up to date",
+    Outcome.LIMIT_REACHED: "limit reached",
+    Outcome.STOPPED: "stopped",
+    Outcome.FENCED: "left to another loader",
+}
+
+
+@click.command(name="load")
+@streams_argument
+@click.option(
+    "--until",
+    type=click.Choice(["now", "forever"]),
+    default="now",
+    show_default=True,
+    help="Where to stop: at the present end of the topic, or never.",
+)
+@click.option("--max-records", type=click.IntRange(min=1), help="Stop after so many, per stream.")
+@click.option(
+    "--max-seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after this time."
+)
+@shared_options
+@json_option
+@click.pass_obj
+def load_command(
+    invocation: Invocation,
+    streams: tuple[str, ...],
+    until: str,
+    max_records: int | None,
+    max_seconds: float | None,
+    *,
+    as_json: bool,
+) -> int:
+    """Load what is new into PostgreSQL, each record exactly once.
+
+    Ctrl-C or SIGTERM stop after the batch in flight and say where; once more ends at once, and
+    nothing is lost by that. With --json and --until forever each load is one line.
+    """
+    pipeline = open_pipeline(invocation)
+    chosen = pipeline.select(streams)
+    limits = Limits(max_records, max_seconds)
+    stop = StopRequest(note)
+    with stop.listening():
+        if until == "forever":
+            return _load_forever(invocation, pipeline, chosen, limits, stop, as_json=as_json)
+        return _load_now(invocation, pipeline, chosen, limits, stop, as_json=as_json)
+
+
+def _load_now(
+    invocation: Invocation,
+    pipeline: Pipeline,
+    streams: Mapping[str, StreamSettings],
+    limits: Limits,
+    stop: StopRequest,
+    *,
+    as_json: bool,
+) -> int:
+    documents: list[Any] = []
+    errors: list[PipelineError] = []
+    for name, stream in streams.items():
+        if stop.is_set():
+            break
+        try:
+            loaded = stop.run(
+                partial(
+                    load_stream,
+                    pipeline,
+                    name,
+                    stream,
+                    limits=limits,
+                    stop=stop,
+                    show=shown_progress,
+                )
+            )
+        except PipelineError as error:
+            errors.append(error)
+            tell_failure(error, debug=invocation.debug, stream=name)
+            documents.append({"stream": name, "error": str(error)})
+            continue
+        documents.append(plain_loaded(loaded))
+        if not as_json:
+            show_report(loaded.report)
+        if stop.is_set():
+            _tell_positions(name, stream, loaded.positions)
+    if as_json:
+        print_json({"streams": documents})
+    return INTERRUPTED if stop.is_set() else exit_code_of(errors)
+
+
+def _load_forever(
+    invocation: Invocation,
+    pipeline: Pipeline,
+    streams: Mapping[str, StreamSettings],
+    limits: Limits,
+    stop: StopRequest,
+    *,
+    as_json: bool,
+) -> int:
+    def tell(loaded: Loaded) -> None:
+        if as_json:
+            print_json_line(plain_loaded(loaded))
+        else:
+            show_report(loaded.report)
+
+    endless = EndlessLoad(
+        pipeline,
+        streams,
+        limits=limits,
+        stop=stop,
+        show=_no_progress,
+        listener=tell,
+        debug=invocation.debug,
+    )
+    note(f"loading {', '.join(streams)} until Ctrl-C")
+    errors = stop.run(endless.run)
+    for name, positions in endless.positions.items():
+        _tell_positions(name, streams[name], positions)
+    if stop.by is not None:
+        # A service is stopped by SIGTERM: its ordinary end.
+        return SUCCESS if stop.by is signal.SIGTERM and not errors else INTERRUPTED
+    return exit_code_of(errors)
+
+
+@contextmanager
+def _no_progress(_stream: str, _total: int) -> Iterator[LoadProgress]:
+    """Say nothing of single batches: each load is told when it ends."""
+    yield lambda _: None
+
+
+def show_report(report: LoadReport) -> None:
+    """One line for people, and one for each warning."""
+    counts = report.counts
+    text = f"{report.stream}: {count_of(counts.rows, 'row')} into {report.table}"
+    if report.entries:
+        text += (
+            f" in {format_seconds(report.seconds)} ({format_rate(report.rows_per_second)}, "
+            f"{count_of(report.batches, 'batch')}, {format_bytes(report.record_bytes)})"
+        )
+    if counts.dead:
+        text += f", {counts.dead:,} rejected"
+    if counts.absent:
+        text += f", {count_of(counts.absent, 'offset')} without a record"
+    text += f"; {_OUTCOMES[report.outcome]}"
+    if report.lag_after:
+        text += f", {count_of(report.lag_after, 'offset')} left"
+    print_line(text)
+
+
+def plain_loaded(loaded: Loaded) -> Any:
+    """A run's report for JSON."""
+    report = loaded.report
+    counts = report.counts
+    return {
+        "stream": report.stream,
+        "topic": report.topic,
+        "table": report.table,
+        "outcome": report.outcome.value,
+        "rows": counts.rows,
+        "rejected": counts.dead,
+        "absent": counts.absent,
+        "batches": report.batches,
+        "record_bytes": report.record_bytes,
+        "seconds": round(report.seconds, 3),
+        "rows_per_second": round(report.rows_per_second, 1),
+        "lag_before": report.lag_before,
+        "lag_after": report.lag_after,
+        "ranges": [
+            {
+                "partition": piece.partition,
+                "start_offset": piece.start_offset,
+                "end_offset": piece.end_offset,
+            }
+            for piece in report.ranges
+        ],
+        "positions": {str(number): offset for number, offset in loaded.positions.items()},
+        "warnings": list(report.warnings),
+    }
+
+
+def _tell_positions(name: str, stream: StreamSettings, positions: Mapping[int, int]) -> None:
+    places = ", ".join(
+        f"{stream.topic}[{partition}]@{offset}" for partition, offset in positions.items()
+    )
+    note(f"{name}: stopped at {places or 'its start'}; `kafka-pg load {name}` goes on from there")

@@ -1,0 +1,49 @@
+"""Log lines of a command: on standard error, short, without secrets and without clients' noise."""
+
+import logging
+
+import click
+
+_secrets: set[str] = set()  # shorter values would wipe out ordinary words
+_SHORTEST_SECRET = 4
+_NOISY_CLIENTS = ("kafka", "urllib3", "alembic")
+
+
+class _StandardErrorHandler(logging.Handler):
+    """Writes to what is standard error at that moment, so that a progress bar is not broken."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        click.echo(redact(f"{level}{self.format(record)}"), err=True)
+
+
+def start_logging() -> None:
+    """Show warnings of this package; hide what the clients say about their retries."""
+    root = logging.getLogger()
+    if not any(isinstance(handler, _StandardErrorHandler) for handler in root.handlers):
+        root.addHandler(_StandardErrorHandler())
+    root.setLevel(logging.WARNING)
+    for name in _NOISY_CLIENTS:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def set_verbosity(level: int) -> None:
+    """Show more of this package; DEBUG shows the clients' warnings too."""
+    logger = logging.getLogger("kafka_pg_pipeline")
+    logger.setLevel(min(level, logger.level or level))
+    if level <= logging.DEBUG:
+        for name in _NOISY_CLIENTS:
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def keep_secret(value: str | None) -> None:
+    """Replace a value wherever a message would show it: the second net behind clean messages."""
+    if value and len(value) >= _SHORTEST_SECRET:
+        _secrets.add(value)
+
+
+def redact(text: str) -> str:
+    """The text without any value that was named to ``keep_secret``."""
+    for secret in _secrets:
+        text = text.replace(secret, "***")
+    return text
