@@ -2,13 +2,37 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ByteSize,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    model_validator,
+)
 
-from kafka_pg_pipeline.domain.tables import MetadataField
+from kafka_pg_pipeline.domain.tables import MetadataField, TableName
 
 MEBIBYTE = 1024 * 1024
+
+
+def _relative_to_file(path: Path, info: ValidationInfo) -> Path:
+    directory = (info.context or {}).get("directory")
+    return Path(directory) / path if directory else path
+
+
+def _name_metadata(value: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    return {name: f"kafka_{name}" for name in value}
+
+
+FilePath = Annotated[Path, AfterValidator(_relative_to_file)]
 
 
 class Settings(BaseModel):
@@ -32,15 +56,33 @@ class KafkaSettings(Settings):
     sasl_password: SecretStr | None = Field(
         None, description="SASL password, as a ${NAME} reference to the environment"
     )
-    ssl_cafile: Path | None = Field(None, description="PEM file of the CA; the system's if unset")
-    ssl_certfile: Path | None = Field(None, description="PEM file of the client certificate")
-    ssl_keyfile: Path | None = Field(None, description="PEM file of the client key")
+    ssl_cafile: FilePath | None = Field(
+        None, description="PEM file of the CA; the system's if unset"
+    )
+    ssl_certfile: FilePath | None = Field(None, description="PEM file of the client certificate")
+    ssl_keyfile: FilePath | None = Field(None, description="PEM file of the client key")
     request_timeout_seconds: Annotated[float, Field(ge=1, le=300)] = Field(
         15.0, description="longest wait for one broker answer"
     )
     allow_insecure: bool = Field(
         default=False, description="permit SASL without TLS (passwords travel in clear)"
     )
+
+    @model_validator(mode="after")
+    def _check_security(self) -> "KafkaSettings":
+        if self.security_protocol.startswith("SASL_"):
+            names = ("sasl_mechanism", "sasl_username", "sasl_password")
+            missing = [name for name in names if not getattr(self, name)]
+            if missing:
+                raise ValueError(f"{self.security_protocol} also needs {', '.join(missing)}")
+        if self.security_protocol == "SASL_PLAINTEXT" and not self.allow_insecure:
+            raise ValueError(
+                "SASL_PLAINTEXT sends the password in clear: use SASL_SSL, or say "
+                "allow_insecure: true"
+            )
+        if bool(self.ssl_certfile) != bool(self.ssl_keyfile):
+            raise ValueError("ssl_certfile and ssl_keyfile go together")
+        return self
 
 
 class PostgresSettings(Settings):
@@ -56,7 +98,7 @@ class PostgresSettings(Settings):
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
         "prefer", description="libpq's sslmode"
     )
-    sslrootcert: Path | None = Field(None, description="PEM file of the CA for verify-*")
+    sslrootcert: FilePath | None = Field(None, description="PEM file of the CA for verify-*")
     schema_name: str = Field(
         "kafka_pg",
         alias="schema",
@@ -83,8 +125,9 @@ class BatchSettings(Settings):
     max_rows: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
         50_000, description="records in one batch"
     )
-    max_bytes: Annotated[int, Field(ge=1024, le=1024 * MEBIBYTE)] = Field(
-        64 * MEBIBYTE, description="bytes of keys and values in one batch; 64MiB is understood"
+    max_bytes: Annotated[ByteSize, Field(ge=1024, le=1024 * MEBIBYTE)] = Field(
+        ByteSize(64 * MEBIBYTE),
+        description="bytes of keys and values in one batch; 64MiB is understood",
     )
     max_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
         5.0, description="longest time a batch waits for more records"
@@ -112,7 +155,9 @@ class SourceSettings(Settings):
     kind: Literal["generator", "file"] = Field(
         "generator", description="generated demo events, or the lines of a JSONL file"
     )
-    file: Path | None = Field(None, description="JSONL file, relative to the configuration file")
+    file: FilePath | None = Field(
+        None, description="JSONL file, relative to the configuration file"
+    )
     count: Annotated[int, Field(ge=1)] = Field(1_000, description="events per produce run")
 
 
@@ -141,25 +186,50 @@ class StreamSettings(Settings):
         default_factory=dict,
         description="PostgreSQL types of columns for a new table; the rest is inferred",
     )
-    metadata: dict[MetadataField, str] = Field(
+    metadata: Annotated[dict[MetadataField, str], BeforeValidator(_name_metadata)] = Field(
         default_factory=dict,
         description="record attributes kept as columns: a list, or attribute: column name",
     )
-    batch: BatchSettings = Field(default_factory=BatchSettings, description="size of a batch")
+    batch: BatchSettings = Field(
+        default_factory=lambda: BatchSettings(), description="size of a batch"
+    )
     dead_letters: DeadLetterSettings = Field(
-        default_factory=DeadLetterSettings, description="budget of rejected records"
+        default_factory=lambda: DeadLetterSettings(), description="budget of rejected records"
     )
     schedule: str | None = Field(None, description="cron expression of load_<stream>_schedule")
     source: SourceSettings | None = Field(None, description="lets produce write to the topic")
+
+    @model_validator(mode="after")
+    def _check_stream(self) -> "StreamSettings":
+        if isinstance(self.start, datetime) and self.start.tzinfo is None:
+            raise ValueError("start: a timestamp needs its offset from UTC, as 2026-01-31T00:00Z")
+        names = list(self.metadata.values())
+        if len(set(names)) < len(names):
+            raise ValueError("metadata: two attributes have the same column")
+        return self
 
 
 class PipelineSettings(Settings):
     """The whole file."""
 
-    kafka: KafkaSettings = Field(default_factory=KafkaSettings, description="the Kafka cluster")
+    kafka: KafkaSettings = Field(
+        default_factory=lambda: KafkaSettings(), description="the Kafka cluster"
+    )
     postgres: PostgresSettings = Field(
-        default_factory=PostgresSettings, description="the PostgreSQL database"
+        default_factory=lambda: PostgresSettings(), description="the PostgreSQL database"
     )
     streams: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")], StreamSettings] = Field(
         description="streams by name"
     )
+
+    @model_validator(mode="after")
+    def _check_streams(self) -> "PipelineSettings":
+        seen: dict[tuple[str, str], str] = {}
+        for name, stream in self.streams.items():
+            pair = (stream.topic, str(TableName.parse(stream.table)))
+            other = seen.setdefault(pair, name)
+            if other != name:
+                raise ValueError(
+                    f"streams: {other} and {name} load the same topic into the same table"
+                )
+        return self
