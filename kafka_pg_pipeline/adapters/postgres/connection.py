@@ -41,7 +41,7 @@ def connect(settings: PostgresSettings, *, application_name: str) -> Connection:
     """
     where = f"{settings.host}:{settings.port}/{settings.dbname}"
     try:
-        connection = psycopg2.connect(**_parameters(settings, application_name))
+        connection: Connection = psycopg2.connect(**_parameters(settings, application_name))
     except psycopg2.OperationalError as error:
         message = errors.explain_connection_failure(error, where)
         kind = AuthenticationError if errors.is_refused_login(error) else PostgresUnavailableError
