@@ -10,6 +10,7 @@ from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
 from kafka_pg_pipeline.adapters.kafka.client_logs import quiet_client_logs
+from kafka_pg_pipeline.adapters.kafka.sockets import DIRECT, ClosingTlsContext
 from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.settings.models import KafkaSettings
 
@@ -30,6 +31,7 @@ class ClientKeeper:
         self._net: Any = None
         self._client: Any = None
         self._manager: Any = None
+        self._tls: Any = None
         self._closed = False
 
     def __call__(self, **configs: Any) -> Any:
@@ -41,6 +43,7 @@ class ClientKeeper:
             if self._closed:
                 message = "the client was given up while it was being made"
                 raise ConnectionAbortedError(message)
+            self._tls = configs.get("ssl_context")
             self._net = make_net(**configs)
             self._manager = make_manager(self._net, **configs)
             self._client = make_client(net=self._net, manager=self._manager, **configs)
@@ -70,6 +73,8 @@ class ClientKeeper:
                 self._client.close()
             elif self._net is not None:
                 self._net.close()
+            if isinstance(self._tls, ClosingTlsContext):
+                self._tls.close_sockets()
 
 
 def open_client(make: Callable[..., T], keeper: ClientKeeper, options: dict[str, Any]) -> T:
@@ -93,6 +98,7 @@ def build_client_options(settings: KafkaSettings, client_id: str) -> dict[str, A
         "client_id": client_id,
         "bootstrap_timeout_ms": int(BOOTSTRAP_TIMEOUT_SECONDS * 1000),
         "request_timeout_ms": int(settings.request_timeout_seconds * 1000),
+        "proxy_url": DIRECT,
         "security_protocol": settings.security_protocol,
         **_build_tls_options(settings),
         **_build_sasl_options(settings),
@@ -119,7 +125,11 @@ def _build_tls_options(settings: KafkaSettings) -> dict[str, Any]:
     if settings.security_protocol not in ("SSL", "SASL_SSL"):
         return {}
     try:
-        context = ssl.create_default_context(cafile=settings.ssl_cafile)
+        context = ClosingTlsContext(ssl.PROTOCOL_TLS_CLIENT)
+        if settings.ssl_cafile is not None:
+            context.load_verify_locations(settings.ssl_cafile)
+        else:
+            context.load_default_certs()
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if settings.ssl_certfile is not None:
             context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)

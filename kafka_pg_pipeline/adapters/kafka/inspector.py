@@ -165,7 +165,7 @@ class KafkaInspector:
         """Offsets of all partitions; -1 where a timestamp has none. Never a part of them."""
         answer = session.admin.list_partition_offsets(
             {TopicPartition(topic, partition): spec for partition in metadata.partitions},
-            isolation_level=isolation or self._isolation,
+            isolation_level=self._isolation if isolation is None else isolation,
         )
         offsets = {key.partition: found.offset for key, found in answer.items()}
         missing = [p for p in metadata.partitions if offsets.get(p) is None]

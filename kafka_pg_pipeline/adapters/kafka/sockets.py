@@ -1,0 +1,65 @@
+"""Closes the sockets that kafka-python leaves to the garbage collector.
+
+It forgets the socket of an attempt that is refused, times out, or fails or hangs in the TLS
+handshake. The collector may not come by for hours, so an outage would cost a descriptor for each
+attempt.
+"""
+
+import ssl
+from typing import Any
+
+from kafka.net.inet import KafkaNetSocket
+
+DIRECT = "direct://"
+
+_NetSocket: Any = KafkaNetSocket
+
+
+class ClosingSocket(_NetSocket):  # type: ignore[misc]
+    """A direct connection, chosen by ``proxy_url=DIRECT``; closed when it fails."""
+
+    SCHEMES = ("direct",)
+
+    async def sock_connect(
+        self, net: Any, sock: Any, sockaddr: Any, timeout_at: float | None = None
+    ) -> Any:
+        """Connect ``sock``, or close it."""
+        try:
+            return await super().sock_connect(net, sock, sockaddr, timeout_at=timeout_at)
+        except BaseException:
+            sock.close()
+            raise
+
+
+class ClosingTlsSocket(ssl.SSLSocket):
+    """A TLS connection that its context remembers; closed when the handshake fails."""
+
+    def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - inherited
+        """Take the handshake a step further."""
+        if isinstance(self.context, ClosingTlsContext):
+            self.context.remember(self)
+        try:
+            super().do_handshake(block)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            raise
+        except OSError:
+            self.close()
+            raise
+
+
+class ClosingTlsContext(ssl.SSLContext):
+    """A client's TLS settings, and the connections made with them."""
+
+    sslsocket_class = ClosingTlsSocket
+
+    def __init__(self, *_: object) -> None:
+        self._sockets: set[ClosingTlsSocket] = set()
+
+    def remember(self, sock: ClosingTlsSocket) -> None:
+        """Keep a connection in mind until it is closed."""
+        self._sockets = {known for known in self._sockets if known.fileno() >= 0} | {sock}
+
+    def close_sockets(self) -> None:
+        """Close whatever is still open, such as a handshake that nobody answered."""
+        for sock in self._sockets:
+            sock.close()

@@ -1,0 +1,1 @@
+"""The Kafka adapters against a real broker."""
