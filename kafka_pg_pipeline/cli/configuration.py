@@ -15,9 +15,6 @@ from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.settings.file import LoadedSettings, load_settings
 from kafka_pg_pipeline.settings.models import KafkaSettings, PostgresSettings, StreamSettings
 
-DEFAULT_FILE = "pipeline.yaml"
-VARIABLE = "KAFKA_PG_CONFIG"
-
 
 @dataclass(frozen=True)
 class Pipeline:
@@ -35,23 +32,15 @@ class Pipeline:
         return select_streams(self.loaded, names)
 
 
-def find_file(invocation: Invocation) -> Path | None:
-    """The file that ``--config``, KAFKA_PG_CONFIG or the working directory names; else None."""
-    named = invocation.config or os.environ.get(VARIABLE)
-    if named:
-        return Path(named).expanduser()
-    default = Path(DEFAULT_FILE)
-    return default if default.exists() else None
-
-
 def read_configuration(invocation: Invocation) -> LoadedSettings:
     """Read the file, or take the built-in demo where none is named.
 
     Raises:
         ConfigurationError: naming file, line, key and what is allowed there.
     """
-    loaded = load_settings(find_file(invocation), os.environ)
-    for name in loaded.secret_variables:
+    named = Path(invocation.config).expanduser() if invocation.config else None
+    loaded = load_settings(named, os.environ)
+    for name in loaded.secret_variables.values():
         keep_secret(os.environ.get(name))
     keep_server_secrets(loaded.settings.kafka, loaded.settings.postgres)
     return loaded

@@ -1,12 +1,13 @@
 """Exit codes, and how a failure is told: one message on standard error, never a traceback."""
 
 import os
+import sys
 import traceback
 from collections.abc import Sequence
 
 import click
 
-from kafka_pg_pipeline.cli.logs import redact
+from kafka_pg_pipeline.cli.logs import write_line
 from kafka_pg_pipeline.errors import ConfigurationError, PipelineError
 
 SUCCESS = 0
@@ -31,10 +32,22 @@ def tell_failure(error: BaseException, *, debug: bool, stream: str | None = None
     """
     prefix = f"{stream}: " if stream else ""
     if debug:
-        click.echo(redact("".join(traceback.format_exception(error))), err=True, nl=False)
+        write_line("".join(traceback.format_exception(error)).rstrip())
     text = str(error) if isinstance(error, PipelineError) else _describe_unforeseen(error)
+    _tell(prefix + text)
+
+
+def tell_usage(error: click.ClickException) -> None:
+    """Print what is wrong with the command line, and where help is."""
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    _tell(error.format_message().rstrip("."))
+    if context is not None:
+        write_line(f"see `{context.command_path} --help`")
+
+
+def _tell(text: str) -> None:
     label = click.style("error:", fg="red", bold=True)
-    click.echo(f"{label} {redact(prefix + text)}", err=True)
+    write_line(f"{label if sys.stderr.isatty() else 'error:'} {text}")
 
 
 def _describe_unforeseen(error: BaseException) -> str:

@@ -1,8 +1,7 @@
 """Log lines of a command: on standard error, short, without secrets and without clients' noise."""
 
 import logging
-
-import click
+import sys
 
 _secrets: set[str] = set()  # shorter values would wipe out ordinary words
 _SHORTEST_SECRET = 4
@@ -14,7 +13,7 @@ class _StandardErrorHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        click.echo(redact(f"{level}{self.format(record)}"), err=True)
+        write_line(f"{level}{self.format(record)}")
 
 
 def start_logging() -> None:
@@ -40,6 +39,15 @@ def keep_secret(value: str | None) -> None:
     """Replace a value wherever a message would show it: the second net behind clean messages."""
     if value and len(value) >= _SHORTEST_SECRET:
         _secrets.add(value)
+
+
+def write_line(text: str) -> None:
+    """One line on standard error; above the progress bar where there is one.
+
+    click.echo would write past the bar's own stream, into the middle of it.
+    """
+    sys.stderr.write(f"{redact(text)}\n")
+    sys.stderr.flush()
 
 
 def redact(text: str) -> str:

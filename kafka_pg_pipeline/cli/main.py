@@ -9,7 +9,14 @@ import click
 
 from kafka_pg_pipeline import __version__
 from kafka_pg_pipeline.cli.commands import CommandList
-from kafka_pg_pipeline.cli.failures import FAILED, INTERRUPTED, SUCCESS, exit_code_of, tell_failure
+from kafka_pg_pipeline.cli.failures import (
+    FAILED,
+    INTERRUPTED,
+    SUCCESS,
+    exit_code_of,
+    tell_failure,
+    tell_usage,
+)
 from kafka_pg_pipeline.cli.invocation import Invocation, shared_options
 from kafka_pg_pipeline.cli.logs import start_logging
 
@@ -48,7 +55,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         )
         sys.stdout.flush()
     except click.ClickException as error:
-        error.show()
+        tell_usage(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
         click.echo("interrupted", err=True)

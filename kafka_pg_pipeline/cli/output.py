@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kafka_pg_pipeline.cli.logs import redact
+from kafka_pg_pipeline.cli.logs import write_line
 
 # A pipe has no width; a table in one must not be cut to that of a terminal.
 _PIPE_WIDTH = 400
@@ -35,7 +35,7 @@ def make_console(*, stderr: bool = False) -> Console:
 
 def note(text: str) -> None:
     """One line for people, on standard error."""
-    click.echo(redact(text), err=True)
+    write_line(text)
 
 
 def print_line(text: str = "", *, style: str = "") -> None:
@@ -169,4 +169,4 @@ class Steps:
 
     def __call__(self, text: str) -> None:
         """One step, with the seconds since the command began."""
-        click.echo(redact(f"{time.monotonic() - self._started:5.1f} s  {text}"), err=True)
+        write_line(f"{time.monotonic() - self._started:5.1f} s  {text}")

@@ -58,9 +58,9 @@ def _show(preview: RunPreview) -> None:
             f"{count_of(preview.sample, 'record')} looked at",
             style="yellow",
         )
-    for statement in preview.statements:
-        print_line("would run:", style="bold")
-        print_line(statement)
+    if preview.statements:
+        print_line("would run first:", style="bold")
+        print_line("\n".join(preview.statements))
 
 
 def _summarise(preview: RunPreview) -> str:

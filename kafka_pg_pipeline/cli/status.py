@@ -23,6 +23,8 @@ from kafka_pg_pipeline.cli.output import (
 from kafka_pg_pipeline.cli.streams import show_each
 from kafka_pg_pipeline.domain.status import CommittedBatch, PartitionLag
 
+_RUN_ID = 12
+
 
 @click.command(name="status")
 @streams_argument
@@ -83,7 +85,7 @@ def show_batches(batches: tuple[CommittedBatch, ...]) -> None:
                 batch.absent,
                 format_bytes(batch.record_bytes),
                 batch.partitions,
-                batch.run_id[:16],
+                batch.run_id[:_RUN_ID],
             )
             for batch in batches
         ],

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 def new_run_id() -> str:
     """What the ledger calls a run of the command line."""
-    return f"cli-{uuid4().hex[:12]}"
+    return f"cli-{uuid4().hex[:8]}"
 
 
 @contextmanager
