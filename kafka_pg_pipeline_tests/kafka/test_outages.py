@@ -8,7 +8,7 @@ from kafka_pg_pipeline.adapters.kafka.producer import produce_values
 from kafka_pg_pipeline.errors import KafkaUnavailableError
 from kafka_pg_pipeline.local.kafka_server import KafkaServer
 from kafka_pg_pipeline.settings.models import KafkaSettings
-from kafka_pg_pipeline_tests.kafka.conftest import open_topics, read_until
+from kafka_pg_pipeline_tests.kafka.harness import open_topics, read_until
 from kafka_pg_pipeline_tests.kafka.resources import count_resources, wait_for_resources
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults]
@@ -17,9 +17,9 @@ REQUEST_TIMEOUT_SECONDS = 4.0
 
 
 @pytest.fixture(scope="module")
-def victim(tmp_path_factory):
-    server = KafkaServer(tmp_path_factory.mktemp("victim"), die_with_parent=True)
-    with server:
+def victim(tmp_path_factory, kafka_distribution):
+    directory = tmp_path_factory.mktemp("victim")
+    with KafkaServer(directory, distribution=kafka_distribution, die_with_parent=True) as server:
         yield server
 
 

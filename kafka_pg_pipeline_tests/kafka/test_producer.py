@@ -5,7 +5,7 @@ import pytest
 from kafka_pg_pipeline.adapters.kafka.producer import DeliveryFailure, produce_values
 from kafka_pg_pipeline.adapters.kafka.topics import ensure_topic
 from kafka_pg_pipeline.errors import TopicMissingError
-from kafka_pg_pipeline_tests.kafka.conftest import read_until
+from kafka_pg_pipeline_tests.kafka.harness import read_until
 from kafka_pg_pipeline_tests.kafka.resources import count_resources, wait_for_resources
 
 pytestmark = pytest.mark.kafka

@@ -9,7 +9,7 @@ from kafka_pg_pipeline.errors import (
     TopicMissingError,
     UndecodableBatchError,
 )
-from kafka_pg_pipeline_tests.kafka.conftest import read_until
+from kafka_pg_pipeline_tests.kafka.harness import read_until
 from kafka_pg_pipeline_tests.kafka.resources import count_resources, wait_for_resources
 
 pytestmark = pytest.mark.kafka

@@ -91,7 +91,7 @@ def build_client_options(settings: KafkaSettings, client_id: str) -> dict[str, A
     """The options that consumer, admin client and producer share.
 
     Raises:
-        ConfigurationError: A security setting is missing, contradictory or unreadable.
+        ConfigurationError: No broker is named, or a TLS file cannot be read.
     """
     return {
         "bootstrap_servers": _parse_servers(settings.bootstrap_servers),
@@ -145,24 +145,9 @@ def _build_tls_options(settings: KafkaSettings) -> dict[str, Any]:
 def _build_sasl_options(settings: KafkaSettings) -> dict[str, Any]:
     if not settings.security_protocol.startswith("SASL_"):
         return {}
-    if settings.security_protocol == "SASL_PLAINTEXT" and not settings.allow_insecure:
-        message = (
-            "kafka.security_protocol SASL_PLAINTEXT sends the password without encryption; use "
-            "SASL_SSL, or say kafka.allow_insecure: true"
-        )
-        raise ConfigurationError(message)
-    values = {
-        "sasl_mechanism": settings.sasl_mechanism,
-        "sasl_username": settings.sasl_username,
-        "sasl_password": settings.sasl_password,
-    }
-    missing = [f"kafka.{name}" for name, value in values.items() if not value]
-    if missing:
-        message = f"{settings.security_protocol} needs {', '.join(missing)}"
-        raise ConfigurationError(message)
-    password = settings.sasl_password.get_secret_value() if settings.sasl_password else ""
+    password = settings.sasl_password
     return {
         "sasl_mechanism": settings.sasl_mechanism,
         "sasl_plain_username": settings.sasl_username,
-        "sasl_plain_password": password,
+        "sasl_plain_password": password.get_secret_value() if password is not None else None,
     }

@@ -53,12 +53,12 @@ def translate_error(error: BaseException, place: Place) -> PipelineError:
 
 
 def _choose_rule(error: BaseException) -> "_Build":
+    if not isinstance(error, driver.KafkaError) and _was_decoding(error):
+        return _undecodable
     for kinds, build in _RULES:
         if isinstance(error, kinds):
             return build
-    if _was_decoding(error):
-        return _undecodable
-    return _unavailable if isinstance(error, _OUTAGES_UNLESS_DECODING) else _unexpected
+    return _unexpected
 
 
 def is_transient(error: BaseException) -> bool:
@@ -200,12 +200,10 @@ _RULES: tuple[_Rule, ...] = (
     ),
     ((driver.UnsupportedVersionError, driver.UnrecognizedBrokerVersion), _incompatible),
     ((driver.KafkaConfigurationError,), _configuration),
-    ((driver.KafkaError, OSError), _unavailable),
+    # KeyError: kafka-python's answer about a partition without leader. RuntimeError: a client
+    # that was closed under the call.
+    ((driver.KafkaError, OSError, KeyError, RuntimeError), _unavailable),
 )
-
-# KeyError: kafka-python's answer about a partition without leader. RuntimeError: a client that
-# was closed under the call. Codecs raise both, too.
-_OUTAGES_UNLESS_DECODING = (KeyError, RuntimeError)
 
 _DECODING_MODULES = ("kafka.record", "kafka.codec")
 

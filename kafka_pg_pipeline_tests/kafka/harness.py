@@ -1,0 +1,67 @@
+"""What other programs do to a broker while ours look at it."""
+
+import itertools
+import uuid
+from dataclasses import dataclass
+
+from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+
+
+@dataclass
+class Topics:
+    """What tests do to a broker, as other programs would."""
+
+    servers: str
+    admin: KafkaAdminClient
+    producers: list[KafkaProducer]
+
+    def create(self, partitions: int = 1, name: str | None = None, **configs: object) -> str:
+        topic = name or f"t-{uuid.uuid4().hex[:12]}"
+        texts = {key.replace("_", "."): str(value) for key, value in configs.items()}
+        self.admin.create_topics({topic: {"num_partitions": partitions, "configs": texts}})
+        self.admin.wait_for_topics([topic])
+        return topic
+
+    def producer(self, **options: object) -> KafkaProducer:
+        producer = KafkaProducer(bootstrap_servers=self.servers, linger_ms=5, **options)
+        self.producers.append(producer)
+        return producer
+
+    def fill(self, topic: str, count: int, partition: int = 0, **options: object) -> None:
+        producer = self.producer(**options)
+        for index in range(count):
+            producer.send(topic, value=b"value %d" % index, partition=partition)
+        producer.flush(20)
+
+    def transaction(self, topic: str, count: int, end: str, partition: int = 0) -> KafkaProducer:
+        """Records in a transaction that is committed, aborted or left open."""
+        producer = self.producer(transactional_id=f"tx-{uuid.uuid4().hex}")
+        producer.init_transactions()
+        producer.begin_transaction()
+        for index in range(count):
+            producer.send(topic, value=b"tx %d" % index, partition=partition)
+        producer.flush(20)
+        if end == "commit":
+            producer.commit_transaction()
+        elif end == "abort":
+            producer.abort_transaction()
+        return producer
+
+    def delete_records(self, topic: str, before: int, partition: int = 0) -> None:
+        self.admin.delete_records({TopicPartition(topic, partition): before})
+
+
+def open_topics(servers: str) -> Topics:
+    return Topics(servers, KafkaAdminClient(bootstrap_servers=servers), [])
+
+
+def read_until(reader, ends, max_records=500):
+    """All records of the partitions up to ``ends``, and how many polls that took."""
+    records = []
+    for polls in itertools.count(1):
+        assert polls < 200, "the reader does not reach the end"
+        for partition, batch in reader.poll(max_records=max_records, timeout_seconds=2).items():
+            records += [(partition, record) for record in batch]
+        if all(reader.position(partition) >= end for partition, end in ends.items()):
+            return records, polls
+    raise AssertionError
