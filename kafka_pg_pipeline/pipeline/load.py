@@ -27,6 +27,7 @@ from kafka_pg_pipeline.domain.reports import LoadReport, Outcome
 from kafka_pg_pipeline.domain.tables import TargetTable
 from kafka_pg_pipeline.errors import LogShorterError, RetentionGapError, TransientError
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
+from kafka_pg_pipeline.pipeline.garbage import rare_collection
 from kafka_pg_pipeline.pipeline.overlap import read_ahead
 from kafka_pg_pipeline.pipeline.plan import read_sample, resolve_start_offsets
 from kafka_pg_pipeline.pipeline.read import BatchReading
@@ -133,7 +134,8 @@ class StreamLoader:
             before_sleep=self._log_retry,
             reraise=True,
         )
-        retrying(self._load_rounds, run, rule, listener)
+        with rare_collection():
+            retrying(self._load_rounds, run, rule, listener)
         lag_after = count_available(self._ports.positions.fetch_positions(), plan.snapshot)
         return LoadReport(
             stream=self._name,
