@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from kafka_pg_pipeline.assembly.session import StreamSession
-from kafka_pg_pipeline.domain.offsets import Position, TopicIdentity, TopicSnapshot
-from kafka_pg_pipeline.domain.planning import check_identity
+from kafka_pg_pipeline.domain.offsets import OffsetRange, Position, TopicSnapshot
+from kafka_pg_pipeline.domain.planning import check_identity, covered, plan_partitions
 from kafka_pg_pipeline.domain.status import CommittedBatch, PartitionLag, StoredPartition
 from kafka_pg_pipeline.errors import IncarnationChangedError, PipelineError
 from kafka_pg_pipeline.pipeline.plan import freeze_plan, read_sample, resolve_start_offsets
@@ -69,6 +69,26 @@ def fetch_next_offsets(session: StreamSession, snapshot: TopicSnapshot) -> Mappi
     return {**found, **starts}
 
 
+def fetch_ranges(session: StreamSession, snapshot: TopicSnapshot) -> tuple[OffsetRange, ...]:
+    """What a run against these ends would cover, by partition.
+
+    Raises:
+        TerminalError: the topic is another one, ends too early or has lost unread records.
+
+    """
+    positions = fetch_positions(session)
+    for position in positions:
+        check_identity(position.identity, snapshot.identity, snapshot.topic)
+    known = {position.partition for position in positions}
+    arriving = tuple(
+        Position(partition, snapshot.identity, incarnation=1, epoch=1, next_offset=offset)
+        for partition, offset in fetch_next_offsets(session, snapshot).items()
+        if partition not in known
+    )
+    plans = plan_partitions((*positions, *arriving), snapshot, session.stream.on_data_loss)
+    return tuple(sorted(covered(plans), key=lambda piece: piece.partition))
+
+
 def limit_snapshot(snapshot: TopicSnapshot, begin: Mapping[int, int]) -> TopicSnapshot:
     """The snapshot of the partitions named, each from the offset given or its first one left."""
     return replace(
@@ -89,6 +109,13 @@ def fetch_lag(session: StreamSession, *, clock: Callable[[], float] = time.time)
 
     """
     snapshot = freeze_plan(session.name, session.stream, session.inspector).snapshot
+    return measure_lag(session, snapshot, clock=clock)
+
+
+def measure_lag(
+    session: StreamSession, snapshot: TopicSnapshot, *, clock: Callable[[], float] = time.time
+) -> StreamLag:
+    """As ``fetch_lag``, against ends that are known already."""
     next_offsets = fetch_next_offsets(session, snapshot)
     ages = _fetch_ages(session, limit_snapshot(snapshot, next_offsets), clock)
     return StreamLag(
@@ -122,8 +149,10 @@ def fetch_overview(session: StreamSession) -> StreamOverview:
     lag: StreamLag | None = None
     problem: PipelineError | None = None
     try:
-        _check_identity(session, stored)
-        lag = fetch_lag(session)
+        snapshot = freeze_plan(session.name, session.stream, session.inspector).snapshot
+        if is_same_topic(session, snapshot):
+            lag = measure_lag(session, snapshot)
+        fetch_ranges(session, snapshot)
     except PipelineError as error:
         problem = error
     return StreamOverview(
@@ -146,13 +175,6 @@ def is_same_topic(session: StreamSession, snapshot: TopicSnapshot) -> bool:
     except IncarnationChangedError:
         return False
     return True
-
-
-def _check_identity(session: StreamSession, stored: tuple[StoredPartition, ...]) -> None:
-    found = session.inspector.fetch_identity(session.stream.topic)
-    for partition in stored:
-        identity = TopicIdentity(partition.cluster_id, partition.topic_id)
-        check_identity(identity, found, session.stream.topic)
 
 
 def _fetch_ages(

@@ -6,18 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from kafka_pg_pipeline.assembly.overview import (
-    fetch_next_offsets,
     fetch_positions,
+    fetch_ranges,
     limit_snapshot,
 )
 from kafka_pg_pipeline.assembly.session import StreamSession
-from kafka_pg_pipeline.domain.offsets import OffsetRange, Position, TopicSnapshot
-from kafka_pg_pipeline.domain.planning import (
-    check_identity,
-    count_blocked,
-    covered,
-    plan_partitions,
-)
+from kafka_pg_pipeline.domain.offsets import OffsetRange, TopicSnapshot
+from kafka_pg_pipeline.domain.planning import count_blocked
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.tables import Column, TableName, TargetTable
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
@@ -98,26 +93,6 @@ def preview_run(session: StreamSession) -> RunPreview:
         rejected=count_rejected(sample, target, session.stream.topic) if target else {},
         untaken=count_untaken(sample, target) if target else {},
     )
-
-
-def fetch_ranges(session: StreamSession, snapshot: TopicSnapshot) -> tuple[OffsetRange, ...]:
-    """What a run against these ends would cover, by partition.
-
-    Raises:
-        TerminalError: the topic is another one, ends too early or has lost unread records.
-
-    """
-    positions = fetch_positions(session)
-    for position in positions:
-        check_identity(position.identity, snapshot.identity, snapshot.topic)
-    known = {position.partition for position in positions}
-    arriving = tuple(
-        Position(partition, snapshot.identity, incarnation=1, epoch=1, next_offset=offset)
-        for partition, offset in fetch_next_offsets(session, snapshot).items()
-        if partition not in known
-    )
-    plans = plan_partitions((*positions, *arriving), snapshot, session.stream.on_data_loss)
-    return tuple(sorted(covered(plans), key=lambda piece: piece.partition))
 
 
 def preview_target(

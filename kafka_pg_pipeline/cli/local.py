@@ -9,6 +9,8 @@ from kafka_pg_pipeline.cli.invocation import json_option, shared_options
 from kafka_pg_pipeline.cli.output import Steps, print_json, print_line, print_table
 from kafka_pg_pipeline.local.stack import LocalStack, LocalStatus
 
+_PORT = click.IntRange(1, 65535)
+
 
 @click.group(name="local", short_help="A real Kafka and a real PostgreSQL on this machine.")
 @shared_options
@@ -21,11 +23,13 @@ def local_command() -> None:
 
 
 @local_command.command()
+@click.option("--kafka-port", type=_PORT, default=0, help="Kafka's port; a free one by default.")
+@click.option("--postgres-port", type=_PORT, default=0, help="PostgreSQL's port, the same.")
 @shared_options
 @json_option
-def up(*, as_json: bool) -> None:
+def up(kafka_port: int, postgres_port: int, *, as_json: bool) -> None:
     """Start what does not run yet, and wait until both answer."""
-    stack = LocalStack()
+    stack = LocalStack(kafka_port=kafka_port, postgres_port=postgres_port)
     stack.up(Steps())
     _show(stack.status(), as_json=as_json)
     if not as_json:
