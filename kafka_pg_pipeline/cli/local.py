@@ -23,13 +23,13 @@ def local_command() -> None:
 
 
 @local_command.command()
-@click.option("--kafka-port", type=_PORT, default=0, help="Kafka's port; a free one by default.")
-@click.option("--postgres-port", type=_PORT, default=0, help="PostgreSQL's port, the same.")
+@click.option("--kafka-port", type=_PORT, help="Kafka's port; a free one by default.")
+@click.option("--postgres-port", type=_PORT, help="PostgreSQL's port, the same.")
 @shared_options
 @json_option
-def up(kafka_port: int, postgres_port: int, *, as_json: bool) -> None:
+def up(kafka_port: int | None, postgres_port: int | None, *, as_json: bool) -> None:
     """Start what does not run yet, and wait until both answer."""
-    stack = LocalStack(kafka_port=kafka_port, postgres_port=postgres_port)
+    stack = LocalStack(kafka_port=kafka_port or 0, postgres_port=postgres_port or 0)
     stack.up(Steps())
     _show(stack.status(), as_json=as_json)
     if not as_json:

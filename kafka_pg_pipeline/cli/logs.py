@@ -11,7 +11,11 @@ _NOISY_CLIENTS = ("kafka", "urllib3", "alembic")
 class _StandardErrorHandler(logging.Handler):
     """Writes to what is standard error at that moment, so that a progress bar is not broken."""
 
+    shows_clients = False
+
     def emit(self, record: logging.LogRecord) -> None:
+        if record.name.partition(".")[0] in _NOISY_CLIENTS and not self.shows_clients:
+            return
         level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
         write_line(f"{level}{self.format(record)}")
 
@@ -22,8 +26,6 @@ def start_logging() -> None:
     if not any(isinstance(handler, _StandardErrorHandler) for handler in root.handlers):
         root.addHandler(_StandardErrorHandler())
     root.setLevel(logging.WARNING)
-    for name in _NOISY_CLIENTS:
-        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def set_verbosity(level: int) -> None:
@@ -31,8 +33,9 @@ def set_verbosity(level: int) -> None:
     logger = logging.getLogger("kafka_pg_pipeline")
     logger.setLevel(min(level, logger.level or level))
     if level <= logging.DEBUG:
-        for name in _NOISY_CLIENTS:
-            logging.getLogger(name).setLevel(logging.WARNING)
+        for handler in logging.getLogger().handlers:
+            if isinstance(handler, _StandardErrorHandler):
+                handler.shows_clients = True
 
 
 def keep_secret(value: str | None) -> None:

@@ -11,12 +11,14 @@ from kafka_pg_pipeline.cli.output import (
     count_of,
     format_bytes,
     format_milliseconds,
+    make_console,
     print_line,
     print_table,
 )
 from kafka_pg_pipeline.cli.streams import show_each
 
-_MOST_TABLE_COLUMNS = 6
+_MOST_WIDTH = 160
+_GUTTER = 3
 _MOST_CELL = 40
 
 
@@ -69,8 +71,9 @@ def _show(peek: Peek) -> None:
         print_line("no records there")
         return
     columns = _columns(peek)
-    if len(columns) <= _MOST_TABLE_COLUMNS:
-        _show_table(peek, columns)
+    rows = [_row(record, columns) for record in peek.records]
+    if _fits(("record", *columns), rows):
+        print_table(("record", *columns), rows)
     else:
         _show_list(peek)
     print_line(f"{count_of(len(peek.records), 'record')}, {what}", style="dim")
@@ -83,14 +86,17 @@ def _columns(peek: Peek) -> list[str]:
     return list(names)
 
 
-def _show_table(peek: Peek, columns: list[str]) -> None:
-    print_table(
-        ("record", *columns),
-        [
-            (f"[{record.partition}]@{record.offset}", *_cells(record, columns))
-            for record in peek.records
-        ],
-    )
+def _row(record: PeekedRecord, columns: list[str]) -> list[Text]:
+    return [Text(f"[{record.partition}]@{record.offset}"), *_cells(record, columns)]
+
+
+def _fits(columns: tuple[str, ...], rows: list[list[Text]]) -> bool:
+    """Whether the table needs no more than the terminal has."""
+    widths = [
+        max([len(name), *(row[at].cell_len for row in rows if at < len(row))])
+        for at, name in enumerate(columns)
+    ]
+    return sum(widths) + _GUTTER * len(widths) <= min(make_console().width, _MOST_WIDTH)
 
 
 def _cells(record: PeekedRecord, columns: list[str]) -> list[Text]:

@@ -98,7 +98,7 @@ class CommandLine:
 
     def write_file(self, document: Mapping[str, Any], name: str = "pipeline.yaml") -> Path:
         path = self.directory / name
-        path.write_text(yaml.safe_dump(document))
+        path.write_text(yaml.safe_dump(document, sort_keys=False))
         return path
 
     def use(self, *benches: Bench, **changes: Any) -> Path:

@@ -1,5 +1,7 @@
 """Reads of the pipeline's own tables: status, and the invariants as SQL."""
 
+from collections.abc import Mapping
+
 from psycopg2 import sql
 
 from kafka_pg_pipeline.adapters.postgres.connection import (
@@ -34,6 +36,26 @@ class PostgresInspection:
         with self._primary.transaction("read the ledger") as cursor:
             cursor.execute(statement, {**self._key, "most": most})
             return tuple(CommittedBatch(**row) for row in rows_of(cursor))
+
+    def fetch_newest_rows(self, target: TargetTable, most: int) -> tuple[Mapping[str, str], ...]:
+        """The last ``most`` rows by partition and offset as text; any rows without such columns."""
+        names = [column.name for column in target.columns]
+        offset_columns = _offset_columns(target)
+        order: sql.Composable = sql.SQL("")
+        if offset_columns is not None:
+            partition, offset = map(sql.Identifier, offset_columns)
+            order = sql.SQL("ORDER BY {} DESC, {}").format(offset, partition)
+        statement = sql.SQL("SELECT {} FROM {} {} LIMIT %s").format(
+            sql.SQL(", ").join(
+                sql.SQL("{}::text AS {}").format(sql.Identifier(name), sql.Identifier(name))
+                for name in names
+            ),
+            target_identifier(target.name),
+            order,
+        )
+        with self._primary.transaction("read the newest rows") as cursor:
+            cursor.execute(statement, (most,))
+            return tuple(rows_of(cursor))
 
     def verify(self, target: TargetTable | None) -> Verification:
         """Check the invariants of the protocol (delivery.md 7.2); all in one snapshot.

@@ -1,0 +1,56 @@
+"""Starts the local stack where a command needs it, and tells the directory of Dagster's data."""
+
+import os
+from pathlib import Path
+
+from kafka_pg_pipeline.assembly.endpoints import needs_local_stack
+from kafka_pg_pipeline.cli.output import Steps
+from kafka_pg_pipeline.local.files import make_private_directory
+from kafka_pg_pipeline.local.stack import LocalStack, default_home
+from kafka_pg_pipeline.settings.file import LoadedSettings
+
+# For one machine: no telemetry, one run of a stream at a time, runs whose process died are noticed.
+_DAGSTER_YAML = """\
+telemetry: {enabled: false}
+concurrency:
+  runs:
+    tag_concurrency_limits:
+      - {key: kafka_pg/stream, value: {applyLimitPerUniqueValue: true}, limit: 1}
+run_monitoring: {enabled: true, free_slots_after_run_end_seconds: 300}
+"""
+
+
+def ensure_servers(loaded: LoadedSettings, tell: Steps) -> bool:
+    """Start the local stack unless file or environment name both servers; True where it serves."""
+    if not needs_local_stack(loaded.settings, os.environ):
+        return False
+    stack = LocalStack()
+    if not stack.status().is_up:
+        stack.up(tell)
+    return True
+
+
+def ensure_dagster_home() -> Path:
+    """DAGSTER_HOME, else a directory beside the local stack that is prepared for one machine."""
+    named = os.environ.get("DAGSTER_HOME")
+    if named:
+        return Path(named).expanduser().absolute()
+    home = make_private_directory(default_home() / "dagster")
+    configuration = home / "dagster.yaml"
+    if not configuration.exists():
+        configuration.write_text(_DAGSTER_YAML, encoding="utf-8")
+    return home
+
+
+def build_environment(loaded: LoadedSettings, home: Path) -> dict[str, str]:
+    """What Dagster's processes must know to find the same file, servers and data as we do."""
+    environment = {
+        **os.environ,
+        "DAGSTER_HOME": str(home),
+        "KAFKA_PG_HOME": str(default_home()),
+        # Dagster announces the successor of each of its own commands; that is not for our users.
+        "PYTHONWARNINGS": "ignore",
+    }
+    if loaded.path is not None:
+        environment["KAFKA_PG_CONFIG"] = str(loaded.path)
+    return environment
