@@ -5,6 +5,10 @@ import uuid
 from dataclasses import dataclass
 
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka.errors import TopicAlreadyExistsError, UnknownError
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from kafka_pg_pipeline.adapters.kafka.sockets import DIRECT
 
 
 @dataclass
@@ -18,12 +22,22 @@ class Topics:
     def create(self, partitions: int = 1, name: str | None = None, **configs: object) -> str:
         topic = name or f"t-{uuid.uuid4().hex[:12]}"
         texts = {key.replace("_", "."): str(value) for key, value in configs.items()}
-        self.admin.create_topics({topic: {"num_partitions": partitions, "configs": texts}})
+        wanted = {topic: {"num_partitions": partitions, "configs": texts}}
+        retrying = Retrying(
+            # A topic of that name still being deleted, or a broker that has just started.
+            retry=retry_if_exception_type((TopicAlreadyExistsError, UnknownError)),
+            stop=stop_after_delay(20),
+            wait=wait_fixed(0.2),
+            reraise=True,
+        )
+        retrying(self.admin.create_topics, wanted)
         self.admin.wait_for_topics([topic])
         return topic
 
     def producer(self, **options: object) -> KafkaProducer:
-        producer = KafkaProducer(bootstrap_servers=self.servers, linger_ms=5, **options)
+        producer = KafkaProducer(
+            bootstrap_servers=self.servers, proxy_url=DIRECT, linger_ms=5, **options
+        )
         self.producers.append(producer)
         return producer
 
@@ -52,7 +66,7 @@ class Topics:
 
 
 def open_topics(servers: str) -> Topics:
-    return Topics(servers, KafkaAdminClient(bootstrap_servers=servers), [])
+    return Topics(servers, KafkaAdminClient(bootstrap_servers=servers, proxy_url=DIRECT), [])
 
 
 def read_until(reader, ends, max_records=500):

@@ -5,16 +5,22 @@ import time
 from pathlib import Path
 
 
-def count_resources() -> tuple[int, int]:
+def count_resources() -> dict[str, int]:
     """Threads and open file descriptors of this process."""
-    return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
+    return {
+        "threads": threading.active_count(),
+        "descriptors": len(list(Path("/proc/self/fd").iterdir())),
+    }
 
 
-def wait_for_resources(before: tuple[int, int], seconds: float = 10) -> tuple[int, int]:
-    """The counts once they are back at ``before``, or what they are when the time is up."""
+def assert_released(before: dict[str, int], seconds: float = 10) -> None:
+    """Wait until no more is held than before; clients end their threads a moment later."""
     give_up_at = time.monotonic() + seconds
-    now = count_resources()
-    while time.monotonic() < give_up_at and any(n > b for n, b in zip(now, before, strict=True)):
-        time.sleep(0.05)
+    while True:
         now = count_resources()
-    return now
+        if all(now[kind] <= before[kind] for kind in before):
+            return
+        if time.monotonic() > give_up_at:
+            names = [thread.name for thread in threading.enumerate()]
+            raise AssertionError(f"{before} became {now}; threads: {names}")
+        time.sleep(0.05)

@@ -8,7 +8,7 @@ from kafka_pg_pipeline.adapters.kafka.metadata import TopicMetadata
 from kafka_pg_pipeline.domain.offsets import TopicIdentity
 from kafka_pg_pipeline.errors import KafkaUnavailableError, TopicMissingError
 from kafka_pg_pipeline.settings.models import KafkaSettings
-from kafka_pg_pipeline_tests.kafka.resources import count_resources, wait_for_resources
+from kafka_pg_pipeline_tests.kafka.resources import assert_released, count_resources
 
 pytestmark = pytest.mark.kafka
 
@@ -140,8 +140,7 @@ def test_twenty_failing_inspectors_leave_no_thread_and_no_descriptor(monkeypatch
     before = count_resources()
     for _ in range(20):
         _fail_to_inspect(refused)
-    after = wait_for_resources(before)
-    assert after <= before, f"{before} threads and descriptors became {after}"
+    assert_released(before)
 
 
 def _fail_to_inspect(settings):
@@ -162,7 +161,7 @@ def test_closing_leaves_nothing_and_may_be_repeated(topics, settings):
     inspector.fetch_snapshot(topic)
     inspector.close()
     inspector.close()
-    assert wait_for_resources(before) <= before
+    assert_released(before)
 
 
 def test_unknown_host_name_is_told_with_its_cure(monkeypatch):
@@ -187,7 +186,7 @@ def test_listener_that_never_answers_costs_no_descriptor(protocol):
         before = count_resources()
         for _ in range(5):
             _fail_in_silence(settings)
-        assert wait_for_resources(before) <= before
+        assert_released(before)
 
 
 def _fail_in_silence(settings):

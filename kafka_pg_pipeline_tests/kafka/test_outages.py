@@ -9,7 +9,7 @@ from kafka_pg_pipeline.errors import KafkaUnavailableError
 from kafka_pg_pipeline.local.kafka_server import KafkaServer
 from kafka_pg_pipeline.settings.models import KafkaSettings
 from kafka_pg_pipeline_tests.kafka.harness import open_topics, read_until
-from kafka_pg_pipeline_tests.kafka.resources import count_resources, wait_for_resources
+from kafka_pg_pipeline_tests.kafka.resources import assert_released, count_resources
 
 pytestmark = [pytest.mark.kafka, pytest.mark.faults]
 
@@ -73,7 +73,7 @@ def test_silent_broker_ends_the_reader_in_time_without_spinning(hurt, topic, rea
     cure = "start the broker" if harm == "kill" else "the broker hangs"
     assert cure in str(caught.value)
     assert hurt.bootstrap_servers in str(caught.value)
-    assert wait_for_resources(before) <= before
+    assert_released(before)
 
 
 @pytest.mark.parametrize("harm", ["kill", "pause"])
@@ -90,7 +90,7 @@ def test_open_inspector_gives_up_in_time_and_recovers(hurt, topic, inspect, harm
 
     assert elapsed < 8.5
     assert used / elapsed < 0.5
-    assert wait_for_resources(before) <= before
+    assert_released(before)
     hurt.resume()
     hurt.start()
     assert inspector.fetch_identity(topic) == identity
@@ -104,7 +104,7 @@ def test_frozen_broker_refuses_a_new_inspector_in_time(hurt, topic, inspect):
         with pytest.raises(KafkaUnavailableError):
             inspect(deadline_seconds=4).fetch_identity(topic)
         assert time.monotonic() - started < 4.5
-    assert wait_for_resources(before, seconds=20) <= before
+    assert_released(before, seconds=20)
 
 
 def test_frozen_broker_refuses_a_new_reader_in_time(hurt, topic, read):
@@ -114,7 +114,7 @@ def test_frozen_broker_refuses_a_new_reader_in_time(hurt, topic, read):
     with pytest.raises(KafkaUnavailableError):
         read(topic, {0: 0})
     assert time.monotonic() - started < 24
-    assert wait_for_resources(before, seconds=20) <= before
+    assert_released(before, seconds=20)
 
 
 def test_restarted_broker_is_read_on_when_it_is_back_in_time(hurt, topic, read):
@@ -150,4 +150,4 @@ def test_producing_to_a_killed_broker_counts_what_was_acknowledged(hurt, topic, 
     with pytest.raises(KafkaUnavailableError, match=r"\d+ values were acknowledged before"):
         produce_values(settings, topic, values())
     assert time.monotonic() - started < 6 * REQUEST_TIMEOUT_SECONDS
-    assert wait_for_resources(before) <= before
+    assert_released(before)

@@ -6,7 +6,7 @@ from kafka_pg_pipeline.adapters.kafka.producer import DeliveryFailure, produce_v
 from kafka_pg_pipeline.adapters.kafka.topics import ensure_topic
 from kafka_pg_pipeline.errors import TopicMissingError
 from kafka_pg_pipeline_tests.kafka.harness import read_until
-from kafka_pg_pipeline_tests.kafka.resources import count_resources, wait_for_resources
+from kafka_pg_pipeline_tests.kafka.resources import assert_released, count_resources
 
 pytestmark = pytest.mark.kafka
 
@@ -75,7 +75,7 @@ def test_error_of_the_input_comes_through_and_leaves_nothing(topics, settings):
 
     with pytest.raises(ZeroDivisionError):
         produce_values(settings, topic, broken())
-    assert wait_for_resources(before) <= before
+    assert_released(before)
 
 
 def test_topic_is_created_once_with_its_partitions(topics, settings, inspect):

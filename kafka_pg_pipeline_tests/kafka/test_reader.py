@@ -10,7 +10,7 @@ from kafka_pg_pipeline.errors import (
     UndecodableBatchError,
 )
 from kafka_pg_pipeline_tests.kafka.harness import read_until
-from kafka_pg_pipeline_tests.kafka.resources import count_resources, wait_for_resources
+from kafka_pg_pipeline_tests.kafka.resources import assert_released, count_resources
 
 pytestmark = pytest.mark.kafka
 
@@ -160,7 +160,7 @@ def test_header_name_not_utf8_ends_the_reader_naming_its_place(topics, read):
     assert_of_no_further_use(reader)
     assert time.monotonic() - started < 5
     assert time.process_time() - cpu < 2
-    assert wait_for_resources(before) <= before
+    assert_released(before)
 
 
 def test_corrupted_batch_ends_the_reader_naming_its_place(topics, read, broker):
@@ -220,7 +220,7 @@ def test_missing_topic_is_told_when_opening_and_leaves_nothing(read):
     before = count_resources()
     for _ in range(20):
         read_missing(read)
-    assert wait_for_resources(before) <= before
+    assert_released(before)
 
 
 def read_missing(read):
@@ -312,4 +312,4 @@ def test_closing_leaves_nothing_and_may_be_repeated(topics, read):
         read_until(reader, {0: 10})
         reader.close()
         reader.close()
-    assert wait_for_resources(before) <= before
+    assert_released(before)

@@ -13,7 +13,7 @@ from kafka_pg_pipeline.adapters.kafka.connection import (
 )
 from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.settings.models import KafkaSettings
-from kafka_pg_pipeline_tests.kafka.resources import count_resources, wait_for_resources
+from kafka_pg_pipeline_tests.kafka.resources import assert_released, count_resources
 
 SECURE = {
     "bootstrap_servers": "a:1,b:2",
@@ -88,7 +88,7 @@ def test_twenty_failing_constructors_leave_no_thread_and_no_descriptor(make):
     before = count_resources()
     for _ in range(20):
         fail()
-    assert wait_for_resources(before) <= before
+    assert_released(before)
 
 
 def test_client_given_up_while_being_made_is_not_made():
@@ -97,7 +97,7 @@ def test_client_given_up_while_being_made_is_not_made():
     before = count_resources()
     with pytest.raises(ConnectionAbortedError):
         keeper()
-    assert wait_for_resources(before) <= before
+    assert_released(before)
 
 
 def test_client_that_cannot_be_built_leaves_no_descriptor():
@@ -107,7 +107,7 @@ def test_client_that_cannot_be_built_leaves_no_descriptor():
             open_client(
                 lambda kafka_client: kafka_client(client_dns_lookup="nonsense"), ClientKeeper(), {}
             )
-    assert wait_for_resources(before) <= before
+    assert_released(before)
 
 
 def test_client_logs_are_capped_and_hold_no_bytes_of_the_wire(caplog):

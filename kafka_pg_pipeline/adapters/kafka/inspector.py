@@ -7,17 +7,16 @@ from typing import Any, Literal, TypeVar
 from kafka import KafkaAdminClient, TopicPartition
 from kafka.admin import OffsetSpec
 from kafka.protocol.consumer import IsolationLevel
-from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential
 
 from kafka_pg_pipeline.adapters.kafka.connection import (
     ClientKeeper,
     build_client_options,
     open_client,
 )
-from kafka_pg_pipeline.adapters.kafka.errors import is_transient
 from kafka_pg_pipeline.adapters.kafka.guard import Guard
 from kafka_pg_pipeline.adapters.kafka.metadata import TopicMetadata, fetch_topic_metadata
 from kafka_pg_pipeline.adapters.kafka.reachability import DIAGNOSIS_SECONDS
+from kafka_pg_pipeline.adapters.kafka.retry import retry_transient
 from kafka_pg_pipeline.domain.offsets import PartitionBounds, TopicIdentity, TopicSnapshot
 from kafka_pg_pipeline.errors import KafkaUnavailableError, TopicMissingError
 from kafka_pg_pipeline.settings.models import KafkaSettings
@@ -101,13 +100,10 @@ class KafkaInspector:
             make: Callable[..., Any] = KafkaAdminClient
             session = _Session(open_client(make, keeper, self._options), keeper)
             self._session = session
-        retrying = Retrying(
-            retry=retry_if_exception(is_transient),
-            stop=stop_after_delay(self._deadline_seconds * _RETRY_SHARE),
-            wait=wait_exponential(multiplier=0.1, max=1.0),
-            reraise=True,
+        opened = session
+        return retry_transient(
+            lambda: action(opened), seconds=self._deadline_seconds * _RETRY_SHARE
         )
-        return retrying(action, session)
 
     def _snapshot(self, session: _Session, topic: str) -> TopicSnapshot:
         metadata = self._fetch_complete_metadata(session, topic)

@@ -2,7 +2,6 @@
 
 import base64
 import difflib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -14,6 +13,14 @@ from kafka_pg_pipeline.domain.offsets import TopicIdentity
 from kafka_pg_pipeline.errors import TopicMissingError
 
 _error_for_code: Any = driver.for_code
+
+
+class NoTopicsError(TopicMissingError):
+    """The topic does not exist, nor does any other.
+
+    Said in passing by brokers with ZooKeeper that have just started: worth another look before
+    it is believed.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +46,7 @@ def fetch_topic_metadata(manager: Any, topic: str) -> TopicMetadata:
     found: Any = next(entry for entry in response.topics if entry.name == topic)
     error = _error_for_code(found.error_code)
     if error in (driver.UnknownTopicOrPartitionError, driver.InvalidTopicError):
-        raise TopicMissingError(_describe_missing(topic, _list_topics(manager)))
+        raise _explain_missing(topic, manager)
     if error not in (driver.NoError, driver.LeaderNotAvailableError):
         raise error
     partitions = sorted(found.partitions, key=lambda entry: int(entry.partition_index))
@@ -60,16 +67,13 @@ def _send(manager: Any, topics: list[str] | None) -> Any:
     return manager.run(manager.send, request)
 
 
-def _list_topics(manager: Any) -> list[str]:
-    return [entry.name for entry in _send(manager, None).topics if not entry.is_internal]
-
-
-def _describe_missing(topic: str, names: Iterable[str]) -> str:
-    near = difflib.get_close_matches(topic, sorted(names), n=3)
-    hint = (
-        f"did you mean {' or '.join(repr(name) for name in near)}?" if near else "create it first"
-    )
-    return f"topic {topic!r} does not exist on this cluster; {hint}"
+def _explain_missing(topic: str, manager: Any) -> TopicMissingError:
+    entries = _send(manager, None).topics
+    names = sorted(entry.name for entry in entries if not entry.is_internal)
+    near = difflib.get_close_matches(topic, names, n=3)
+    hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "create it first"
+    message = f"topic {topic!r} does not exist on this cluster; {hint}"
+    return TopicMissingError(message) if entries else NoTopicsError(message)
 
 
 def _format_topic_id(topic_id: UUID | None) -> str | None:

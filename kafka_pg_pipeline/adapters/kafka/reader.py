@@ -15,6 +15,7 @@ from kafka_pg_pipeline.adapters.kafka.errors import format_coordinates
 from kafka_pg_pipeline.adapters.kafka.guard import Guard
 from kafka_pg_pipeline.adapters.kafka.liveness import Liveness
 from kafka_pg_pipeline.adapters.kafka.metadata import fetch_topic_metadata
+from kafka_pg_pipeline.adapters.kafka.retry import retry_transient
 from kafka_pg_pipeline.adapters.kafka.watchdog import Watchdog
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.errors import (
@@ -131,7 +132,10 @@ class KafkaPythonReader:
     def _open(self, options: dict[str, Any], start_offsets: Mapping[int, int]) -> Any:
         make: Callable[..., Any] = KafkaConsumer
         consumer = open_client(make, self._guard.keeper, options)
-        known = fetch_topic_metadata(self._guard.keeper.manager, self._topic).partitions
+        known = retry_transient(
+            lambda: fetch_topic_metadata(self._guard.keeper.manager, self._topic).partitions,
+            seconds=_OPEN_TIMEOUT_SECONDS / 2,
+        )
         missing = sorted(set(start_offsets) - set(known))
         if missing:
             names = ", ".join(f"{self._topic}[{partition}]" for partition in missing)

@@ -11,8 +11,10 @@ from kafka_pg_pipeline.adapters.kafka.connection import (
     build_client_options,
     open_client,
 )
+from kafka_pg_pipeline.adapters.kafka.errors import is_transient
 from kafka_pg_pipeline.adapters.kafka.guard import Guard
 from kafka_pg_pipeline.adapters.kafka.metadata import fetch_topic_metadata
+from kafka_pg_pipeline.adapters.kafka.retry import retry_transient
 from kafka_pg_pipeline.errors import TopicMissingError
 from kafka_pg_pipeline.settings.models import KafkaSettings
 
@@ -45,8 +47,19 @@ def _ensure(admin: Any, manager: Any, topic: str, partitions: int) -> bool:
     try:
         fetch_topic_metadata(manager, topic)
     except TopicMissingError:
-        return _create(admin, topic, partitions)
+        return retry_transient(
+            lambda: _create(admin, topic, partitions),
+            seconds=_DEADLINE_SECONDS / 3,
+            is_retried=_is_starting,
+        )
     return False
+
+
+def _is_starting(error: BaseException) -> bool:
+    """What a broker answers to a request to create while it does not yet know itself."""
+    return is_transient(error) or isinstance(
+        error, (driver.UnknownError, driver.InvalidReplicationFactorError)
+    )
 
 
 def _create(admin: Any, topic: str, partitions: int) -> bool:
