@@ -20,3 +20,8 @@ WHERE stream = %(stream)s AND topic = %(topic)s
 GROUP BY batch_id
 ORDER BY min(committed_at) DESC
 LIMIT %(most)s
+
+-- name: seconds_since_commit
+SELECT extract(epoch FROM clock_timestamp() - max(committed_at))::double precision
+FROM {schema}.ledger
+WHERE stream = %(stream)s AND run_id = %(run_id)s

@@ -57,6 +57,14 @@ class PostgresInspection:
             cursor.execute(statement, (most,))
             return tuple(rows_of(cursor))
 
+    def fetch_seconds_since_commit(self, run_id: str) -> float | None:
+        """Seconds since a run's newest ledger line; None where it has none."""
+        statement = Statements("status", self._primary.settings.schema_name)["seconds_since_commit"]
+        with self._primary.transaction("read the ledger") as cursor:
+            cursor.execute(statement, {**self._key, "run_id": run_id})
+            row = cursor.fetchone()
+            return None if row is None else row[0]
+
     def verify(self, target: TargetTable | None) -> Verification:
         """Check the invariants of the protocol (delivery.md 7.2); all in one snapshot.
 

@@ -1,0 +1,38 @@
+"""The code location: configuration file → resources, assets, jobs, schedules and the sensor.
+
+The file is the one that KAFKA_PG_CONFIG names, else pipeline.yaml in the working directory, else
+the built-in demo. Nothing is connected to while this module is imported.
+``KAFKA_PG_START_SENSORS=1`` turns the sensor on from the start, as ``kafka-pg dev`` does.
+"""
+
+import os
+
+import dagster as dg
+
+from kafka_pg_pipeline.orchestration.assets import build_table_assets, build_topic_specs
+from kafka_pg_pipeline.orchestration.jobs import build_kafka_to_postgres, build_load_jobs
+from kafka_pg_pipeline.orchestration.schedules import build_schedules
+from kafka_pg_pipeline.orchestration.sensors import build_sensor
+from kafka_pg_pipeline.orchestration.streams import Streams
+from kafka_pg_pipeline.resources.build import build_resources
+from kafka_pg_pipeline.settings.file import LoadedSettings, load_settings
+
+
+def build_definitions(loaded: LoadedSettings) -> dg.Definitions:
+    """All that Dagster loads, from one configuration file."""
+    streams = Streams(loaded.settings.streams)
+    assets = build_table_assets(streams.by_name)
+    kafka_to_postgres = build_kafka_to_postgres(streams)
+    load_jobs = build_load_jobs(streams, assets)
+    starts_on = os.environ.get("KAFKA_PG_START_SENSORS") == "1"
+    status = dg.DefaultSensorStatus.RUNNING if starts_on else dg.DefaultSensorStatus.STOPPED
+    return dg.Definitions(
+        assets=[*build_topic_specs(streams.by_name), *assets.values()],
+        jobs=[kafka_to_postgres, *load_jobs.values()],
+        schedules=build_schedules(kafka_to_postgres, load_jobs, streams.by_name),
+        sensors=[build_sensor(load_jobs, streams.by_name, status)] if load_jobs else [],
+        resources=build_resources(loaded, os.environ),
+    )
+
+
+defs = build_definitions(load_settings(None, os.environ))

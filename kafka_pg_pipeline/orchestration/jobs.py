@@ -1,0 +1,129 @@
+"""Jobs: ``kafka_to_postgres`` (produce → consume → load) and ``load_<stream>`` for each stream."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import dagster as dg
+
+from kafka_pg_pipeline.assembly.produce import produce_to_stream
+from kafka_pg_pipeline.domain.planning import LoadPlan
+from kafka_pg_pipeline.orchestration.assets import table_key
+from kafka_pg_pipeline.orchestration.config import ConsumeConfig, ProduceConfig
+from kafka_pg_pipeline.orchestration.failures import RETRY_POLICY, dagster_failures
+from kafka_pg_pipeline.orchestration.loading import consume_stream, load_plan
+from kafka_pg_pipeline.orchestration.metadata import describe_plan, describe_report
+from kafka_pg_pipeline.orchestration.streams import STREAM_TAG, Streams
+from kafka_pg_pipeline.resources.build import find_endpoints
+from kafka_pg_pipeline.resources.kafka import KafkaResource
+from kafka_pg_pipeline.resources.postgres import PostgresResource
+
+# Longer than a run that stops taking batches after LimitsConfig's ten minutes.
+_MAX_RUNTIME_SECONDS = "900"
+
+
+def build_kafka_to_postgres(streams: Streams) -> dg.JobDefinition:
+    """The job that produces to a stream that has a source, then loads it."""
+
+    @dg.op(out=dg.Out(dg.Nothing), description="Put records on a stream that has a `source:`.")
+    def produce(
+        context: dg.OpExecutionContext,
+        config: ProduceConfig,
+        kafka: KafkaResource,
+        postgres: PostgresResource,
+    ) -> None:
+        with dagster_failures(config.stream or "demo"):
+            name, stream = streams.choose(config.stream)
+            if stream.source is None:
+                context.log.info("stream %s has no `source:`, nothing is produced", name)
+                context.add_output_metadata({"kafka/produced": 0, "kafka/skipped": True})
+                return
+            report = produce_to_stream(
+                name,
+                stream,
+                find_endpoints(kafka, postgres),
+                count=config.count,
+                file=Path(config.file) if config.file else None,
+            )
+        context.add_output_metadata(
+            {
+                "kafka/topic": stream.topic,
+                "kafka/produced": report.acknowledged,
+                "kafka/failed": report.failed,
+            }
+        )
+
+    @dg.op(
+        ins={"produced": dg.In(dg.Nothing)},
+        retry_policy=RETRY_POLICY,
+        description="Freeze what this run may take of the stream's topic.",
+    )
+    def consume(
+        context: dg.OpExecutionContext,
+        config: ConsumeConfig,
+        kafka: KafkaResource,
+        postgres: PostgresResource,
+    ) -> LoadPlan:
+        with dagster_failures(config.stream or "demo"):
+            name, stream = streams.choose(config.stream)
+        context.instance.add_run_tags(context.run_id, {STREAM_TAG: name})
+        plan = consume_stream(
+            name,
+            stream,
+            find_endpoints(kafka, postgres),
+            run_id=context.run_id,
+            max_records=config.max_records,
+            max_seconds=config.max_seconds,
+        )
+        context.add_output_metadata(dict(describe_plan(plan)))
+        return plan
+
+    @dg.op(
+        out=dg.Out(dg.Nothing),
+        retry_policy=RETRY_POLICY,
+        description="Load the plan into the stream's table, each record exactly once.",
+    )
+    def load(
+        context: dg.OpExecutionContext,
+        plan: LoadPlan,
+        kafka: KafkaResource,
+        postgres: PostgresResource,
+    ) -> None:
+        _, stream = streams.choose(plan.stream)
+        report = load_plan(
+            plan, stream, find_endpoints(kafka, postgres), run_id=context.run_id, log=context.log
+        )
+        metadata = dict(describe_report(report))
+        context.add_output_metadata(metadata)
+        context.log_event(dg.AssetMaterialization(table_key(stream), metadata=metadata))
+
+    @dg.job(
+        name="kafka_to_postgres",
+        description="Produce (to a stream that has a source), consume and load one stream.",
+        executor_def=dg.in_process_executor,
+        tags={"dagster/max_runtime": _MAX_RUNTIME_SECONDS},
+    )
+    def kafka_to_postgres() -> None:
+        load(consume(produce()))
+
+    return kafka_to_postgres
+
+
+def load_job_name(stream: str) -> str:
+    """Name of the job that loads a stream."""
+    return f"load_{stream}"
+
+
+def build_load_jobs(
+    streams: Streams, assets: Mapping[str, dg.AssetsDefinition]
+) -> dict[str, "dg.UnresolvedAssetJobDefinition"]:
+    """The job that loads a stream's table, for each stream by name."""
+    return {
+        name: dg.define_asset_job(
+            name=load_job_name(name),
+            selection=dg.AssetSelection.assets(assets[name]),
+            description=f"Load `{stream.topic}` into `{stream.table}` up to the present end.",
+            executor_def=dg.in_process_executor,
+            tags={STREAM_TAG: name, "dagster/max_runtime": _MAX_RUNTIME_SECONDS},
+        )
+        for name, stream in streams.by_name.items()
+    }

@@ -1,0 +1,60 @@
+"""The two steps of every load, as the ops of all jobs run them: freeze a plan, then load it."""
+
+import logging
+import threading
+
+from kafka_pg_pipeline.assembly.endpoints import Endpoints
+from kafka_pg_pipeline.assembly.session import open_session
+from kafka_pg_pipeline.domain.planning import LoadPlan
+from kafka_pg_pipeline.domain.reports import LoadReport
+from kafka_pg_pipeline.orchestration.failures import dagster_failures
+from kafka_pg_pipeline.pipeline.plan import freeze_plan
+from kafka_pg_pipeline.settings.models import StreamSettings
+
+
+def consume_stream(
+    name: str,
+    stream: StreamSettings,
+    endpoints: Endpoints,
+    *,
+    run_id: str,
+    max_records: int | None,
+    max_seconds: float | None,
+) -> LoadPlan:
+    """Freeze what the run may take: ends and limits, no records and no start offsets."""
+    with dagster_failures(name), open_session(name, stream, endpoints, run_id=run_id) as session:
+        return freeze_plan(
+            name, stream, session.inspector, max_records=max_records, max_seconds=max_seconds
+        )
+
+
+def load_plan(
+    plan: LoadPlan,
+    stream: StreamSettings,
+    endpoints: Endpoints,
+    *,
+    run_id: str,
+    log: logging.Logger,
+) -> LoadReport:
+    """Load what the plan allows, from where PostgreSQL says.
+
+    A plan that is carried out again, by a retry or a re-execution, is harmless for that reason.
+    A cancelled run leaves the batch in flight by rolling it back.
+    """
+    with (
+        dagster_failures(plan.stream),
+        open_session(plan.stream, stream, endpoints, run_id=run_id) as session,
+    ):
+        report = session.loader.load(plan, stop=threading.Event())
+    log.info(
+        "%s: %d rows, %d dead letters in %d batches, %.2f s (%s), lag %d → %d",
+        plan.stream,
+        report.counts.rows,
+        report.counts.dead,
+        report.batches,
+        report.seconds,
+        report.outcome.value,
+        report.lag_before,
+        report.lag_after,
+    )
+    return report

@@ -1,0 +1,75 @@
+"""What Dagster shows of a run: numbers as numbers, so that they are plotted over time."""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from kafka_pg_pipeline.domain.planning import LoadPlan, count_blocked
+from kafka_pg_pipeline.domain.reports import LoadReport
+
+MetadataMap = Mapping[str, dg.MetadataValue]
+
+
+def describe_plan(plan: LoadPlan) -> MetadataMap:
+    """Metadata of the frozen plan: what the topic offers."""
+    records = [
+        dg.TableRecord(
+            {
+                "partition": bounds.partition,
+                "begin": bounds.begin_offset,
+                "end": bounds.end_offset,
+                "high watermark": bounds.high_watermark,
+            }
+        )
+        for bounds in plan.snapshot.partitions
+    ]
+    return {
+        "kafka/topic": dg.MetadataValue.text(plan.snapshot.topic),
+        "kafka/topic_id": dg.MetadataValue.text(plan.snapshot.identity.topic_id or "none"),
+        "kafka/partitions": dg.MetadataValue.int(len(plan.snapshot.partitions)),
+        "kafka/blocked_records": dg.MetadataValue.int(count_blocked(plan.snapshot)),
+        "kafka/bounds": dg.MetadataValue.table(records, schema=_BOUNDS_SCHEMA),
+    }
+
+
+def describe_report(report: LoadReport) -> MetadataMap:
+    """Metadata of a load: from the ledger, not from what the run meant to do."""
+    counts = report.counts
+    records = [
+        dg.TableRecord(
+            {
+                "partition": piece.partition,
+                "from": piece.start_offset,
+                "to": piece.end_offset,
+                "offsets": len(piece),
+            }
+        )
+        for piece in report.ranges
+    ]
+    metadata: dict[str, dg.MetadataValue] = {
+        "dagster/partition_row_count": dg.MetadataValue.int(counts.rows),
+        "dagster/table_name": dg.MetadataValue.text(report.table),
+        "kafka/topic": dg.MetadataValue.text(report.topic),
+        "kafka/outcome": dg.MetadataValue.text(report.outcome.value),
+        "kafka/rows": dg.MetadataValue.int(counts.rows),
+        "kafka/dead_letters": dg.MetadataValue.int(counts.dead),
+        "kafka/absent_offsets": dg.MetadataValue.int(counts.absent),
+        "kafka/bytes": dg.MetadataValue.int(report.record_bytes),
+        "kafka/batches": dg.MetadataValue.int(report.batches),
+        "kafka/seconds": dg.MetadataValue.float(round(report.seconds, 3)),
+        "kafka/rows_per_second": dg.MetadataValue.float(round(report.rows_per_second, 1)),
+        "kafka/lag_before": dg.MetadataValue.int(report.lag_before),
+        "kafka/lag_after": dg.MetadataValue.int(report.lag_after),
+        "kafka/ranges": dg.MetadataValue.table(records, schema=_RANGES_SCHEMA),
+    }
+    if report.warnings:
+        metadata["kafka/warnings"] = dg.MetadataValue.md("\n".join(report.warnings))
+    return metadata
+
+
+def _schema(*names: str) -> dg.TableSchema:
+    return dg.TableSchema([dg.TableColumn(name, "int") for name in names])
+
+
+_BOUNDS_SCHEMA = _schema("partition", "begin", "end", "high watermark")
+_RANGES_SCHEMA = _schema("partition", "from", "to", "offsets")

@@ -1,0 +1,40 @@
+"""Schedules: of ``kafka_to_postgres``, and of each stream that names one."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from kafka_pg_pipeline.orchestration.jobs import load_job_name
+from kafka_pg_pipeline.settings.models import StreamSettings
+
+_EVERY_FIVE_MINUTES = "*/5 * * * *"
+
+
+def build_schedules(
+    kafka_to_postgres: dg.JobDefinition,
+    load_jobs: Mapping[str, Any],
+    streams: Mapping[str, StreamSettings],
+) -> list[dg.ScheduleDefinition]:
+    """All schedules, in UTC; they are off until somebody turns them on."""
+    schedules = [
+        dg.ScheduleDefinition(
+            name="kafka_to_postgres_schedule",
+            target=kafka_to_postgres,
+            cron_schedule=_EVERY_FIVE_MINUTES,
+            execution_timezone="UTC",
+            description="Produce and load the demo stream, or the first stream of the file.",
+        )
+    ]
+    schedules += [
+        dg.ScheduleDefinition(
+            name=f"{load_job_name(name)}_schedule",
+            target=load_jobs[name],
+            cron_schedule=stream.schedule,
+            execution_timezone="UTC",
+            description=f"Load `{stream.topic}` into `{stream.table}`.",
+        )
+        for name, stream in streams.items()
+        if stream.schedule
+    ]
+    return schedules

@@ -1,0 +1,58 @@
+"""Resources from the configuration file; a secret is handed on as the name of its variable."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+from pydantic import BaseModel, SecretStr
+
+from kafka_pg_pipeline.assembly.endpoints import Endpoints, resolve_endpoints
+from kafka_pg_pipeline.resources.kafka import KafkaResource
+from kafka_pg_pipeline.resources.postgres import PostgresResource
+from kafka_pg_pipeline.settings.file import LoadedSettings
+from kafka_pg_pipeline.settings.models import PipelineSettings
+
+
+def build_resources(
+    loaded: LoadedSettings, environment: Mapping[str, str]
+) -> dict[str, KafkaResource | PostgresResource]:
+    """The resources ``kafka`` and ``postgres``; opens nothing."""
+    variables = {
+        key: name for key, name in loaded.secret_variables.items() if environment.get(name)
+    }
+    return {
+        "kafka": KafkaResource(**_fields(loaded.settings.kafka, KafkaResource, "kafka", variables)),
+        "postgres": PostgresResource(
+            **_fields(loaded.settings.postgres, PostgresResource, "postgres", variables)
+        ),
+    }
+
+
+def find_endpoints(kafka: KafkaResource, postgres: PostgresResource) -> Endpoints:
+    """Both servers as the running process finds them: resources, environment, local stack.
+
+    Raises:
+        ConfigurationError: a server is named nowhere.
+    """
+    settings = PipelineSettings(kafka=kafka.settings(), postgres=postgres.settings(), streams={})
+    return resolve_endpoints(settings, os.environ)
+
+
+def _fields(
+    settings: BaseModel,
+    resource: type[dg.ConfigurableResource[Any]],
+    section: str,
+    variables: Mapping[str, str],
+) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    for name in settings.model_fields_set & set(resource.model_fields):
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            continue
+        fields[name] = value if isinstance(value, (bool, int, float)) else str(value)
+    for key, variable in variables.items():
+        owner, _, name = key.partition(".")
+        if owner == section:
+            fields[name] = dg.EnvVar(variable)
+    return fields
