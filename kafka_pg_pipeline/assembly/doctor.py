@@ -10,7 +10,12 @@ from enum import Enum
 from kafka_pg_pipeline.adapters.kafka.inspector import KafkaInspector
 from kafka_pg_pipeline.adapters.kafka.reader import open_reader_factory
 from kafka_pg_pipeline.adapters.postgres.connection import Primary
-from kafka_pg_pipeline.adapters.postgres.health import PostgresHealth, StuckBackend, TableRights
+from kafka_pg_pipeline.adapters.postgres.health import (
+    PipelineRights,
+    PostgresHealth,
+    StuckBackend,
+    TableRights,
+)
 from kafka_pg_pipeline.adapters.postgres.migrations import fetch_pending
 from kafka_pg_pipeline.assembly.endpoints import Endpoints
 from kafka_pg_pipeline.domain.offsets import TopicSnapshot
@@ -219,28 +224,8 @@ def _skew(there: datetime, before: float, after: float) -> float:
 
 def _examine_schema(primary: Primary, health: PostgresHealth) -> Iterator[Check]:
     schema, role = primary.settings.schema_name, primary.settings.user
-    subject = f"schema {schema}"
-    pending = fetch_pending(primary)
     rights = health.fetch_rights()
-    if pending and rights.use_pipeline_schema is None and not rights.create_schema:
-        yield Check(
-            subject,
-            Verdict.FAILED,
-            f"it does not exist, and role {role!r} may not create it",
-            f"as an administrator: CREATE SCHEMA {schema} AUTHORIZATION {role}",
-        )
-    elif pending:
-        yield Check(subject, Verdict.OK, f"{len(pending)} migration(s) will run with the next load")
-    elif not (rights.use_pipeline_schema and rights.write_pipeline_tables):
-        yield Check(
-            subject,
-            Verdict.FAILED,
-            f"role {role!r} may not write its tables",
-            f"as its owner: GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT, INSERT, "
-            f"UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}",
-        )
-    else:
-        yield Check(subject, Verdict.OK, "up to date, and writable")
+    yield _judge_schema(primary, rights, f"schema {schema}", role)
     if not rights.create_temporary:
         yield Check(
             "temporary tables",
@@ -249,6 +234,30 @@ def _examine_schema(primary: Primary, health: PostgresHealth) -> Iterator[Check]
             "need",
             f"as its owner: GRANT TEMPORARY ON DATABASE {primary.settings.dbname} TO {role}",
         )
+
+
+def _judge_schema(primary: Primary, rights: PipelineRights, subject: str, role: str) -> Check:
+    schema = primary.settings.schema_name
+    if rights.use_pipeline_schema is None and not rights.create_schema:
+        return Check(
+            subject,
+            Verdict.FAILED,
+            f"it does not exist, and role {role!r} may not create it",
+            f"as an administrator: CREATE SCHEMA {schema} AUTHORIZATION {role}",
+        )
+    if rights.use_pipeline_schema is False or rights.write_pipeline_tables is False:
+        return Check(
+            subject,
+            Verdict.FAILED,
+            f"role {role!r} may not write its tables",
+            f"as its owner: GRANT USAGE ON SCHEMA {schema} TO {role}; GRANT SELECT, INSERT, "
+            f"UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {role}",
+        )
+    pending = fetch_pending(primary)
+    if pending:
+        names = ", ".join(f"{migration.version:04d}" for migration in pending)
+        return Check(subject, Verdict.OK, f"the next load brings it up to date ({names})")
+    return Check(subject, Verdict.OK, "up to date, and writable")
 
 
 def _judge_table(name: str, stream: StreamSettings, rights: TableRights, role: str) -> Check:

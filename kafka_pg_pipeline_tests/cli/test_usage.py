@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from kafka_pg_pipeline.cli.commands import ENTRIES
-from kafka_pg_pipeline_tests.cli.conftest import CommandLine
+from kafka_pg_pipeline_tests.cli.conftest import CHECKOUT, CommandLine
 
 STREAM = "{topic: a.topic, table: public.a_table}"
 
@@ -140,3 +140,13 @@ def test_reader_that_went_away_is_no_traceback(command_line: CommandLine, tmp_pa
     )
     assert finished.stdout.startswith("Usage")
     assert "Traceback" not in finished.stderr
+
+
+def test_every_command_is_documented() -> None:
+    text = (CHECKOUT / "docs" / "cli.md").read_text()
+    for entry in ENTRIES:
+        assert (
+            f"`{entry.name} " in text
+            or f"kafka-pg {entry.name}" in text
+            or f"`{entry.name}`" in text
+        )
