@@ -1,5 +1,7 @@
 """A real broker for the session, a fresh topic for each test."""
 
+import contextlib
+import socket
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -10,19 +12,49 @@ from kafka_pg_pipeline.local.kafka_server import KafkaServer
 from kafka_pg_pipeline.settings.models import KafkaSettings
 from kafka_pg_pipeline_tests.kafka.harness import Topics, open_topics
 
-FAST_CLEANER = {"log.cleaner.backoff.ms": 200}
+PASSWORD = "test-password"
+LOGIN = "org.apache.kafka.common.security.plain.PlainLoginModule"
 
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory, kafka_distribution):
-    """Never stopped: tests that do harm have a broker of their own in test_outages."""
+    """Never stopped: tests that do harm have a broker of their own in test_outages.
+
+    It would create topics that are asked for, cleans compacted topics at once, and has a second
+    listener (``sasl_servers``) that wants a password.
+    """
+    port, controller_port, sasl_port = choose_ports(3)
+    listeners = f"PLAINTEXT://127.0.0.1:{port},SASL://127.0.0.1:{sasl_port}"
+    controller = f",CONTROLLER://127.0.0.1:{controller_port}"
+    properties = {
+        "auto.create.topics.enable": True,
+        "log.cleaner.backoff.ms": 200,
+        "listeners": listeners + ("" if kafka_distribution.needs_zookeeper else controller),
+        "advertised.listeners": listeners,
+        "listener.security.protocol.map": (
+            "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT"
+        ),
+        "sasl.enabled.mechanisms": "PLAIN",
+        "listener.name.sasl.plain.sasl.jaas.config": f'{LOGIN} required user_me="{PASSWORD}";',
+    }
     with KafkaServer(
         tmp_path_factory.mktemp("kafka"),
         distribution=kafka_distribution,
-        properties=FAST_CLEANER,
+        port=port,
+        controller_port=controller_port,
+        properties=properties,
         die_with_parent=True,
     ) as server:
+        server.sasl_servers = f"127.0.0.1:{sasl_port}"
         yield server
+
+
+def choose_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        servers = [
+            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
+        ]
+        return [server.getsockname()[1] for server in servers]
 
 
 @pytest.fixture

@@ -2,9 +2,11 @@ import time
 import traceback
 
 import pytest
+from kafka.errors import CorruptRecordError
 
 from kafka_pg_pipeline.errors import (
     InvariantError,
+    KafkaUnavailableError,
     RetentionGapError,
     TopicMissingError,
     UndecodableBatchError,
@@ -144,9 +146,7 @@ class Unprintable(str):
 def test_header_name_not_utf8_ends_the_reader_naming_its_place(topics, read):
     topic = topics.create()
     topics.fill(topic, 5)
-    producer = topics.producer()
-    producer.send(topic, value=CANARY.encode(), headers=[(Unprintable("x"), b"1")])
-    producer.flush(10)
+    send_undecodable(topics, topic)
     before = count_resources()
     reader = read(topic, {0: 0})
 
@@ -176,6 +176,30 @@ def test_corrupted_batch_ends_the_reader_naming_its_place(topics, read, broker):
     with pytest.raises(UndecodableBatchError, match=rf"{topic}\[0\]@3"):
         read_until(reader, {0: 6})
     assert_of_no_further_use(reader)
+
+
+def test_tight_loop_of_the_client_is_ended_by_the_watchdog(topics, read, settings):
+    topic = topics.create()
+    topics.fill(topic, 1)
+    send_undecodable(topics, topic)
+    impatient = settings.model_copy(update={"request_timeout_seconds": 1.0})
+    reader = read(topic, {0: 0}, other=impatient)
+    assert reader._consumer.poll(timeout_ms=2_000)
+    with pytest.raises(CorruptRecordError):
+        reader._consumer.poll(timeout_ms=2_000)
+
+    started = time.monotonic()  # the poll after an exception never returns by itself
+    with pytest.raises(KafkaUnavailableError, match="no answer within"):
+        reader.poll(max_records=10, timeout_seconds=1)
+
+    assert time.monotonic() - started < 8
+    assert_of_no_further_use(reader)
+
+
+def send_undecodable(topics, topic):
+    producer = topics.producer()
+    producer.send(topic, value=CANARY.encode(), headers=[(Unprintable("x"), b"1")], partition=0)
+    producer.flush(10)
 
 
 def test_missing_codec_says_what_to_install(topics, read, monkeypatch):
@@ -252,9 +276,7 @@ def test_broken_batch_behind_a_finished_partition_is_no_concern(topics, read):
     topic = topics.create(partitions=2)
     topics.fill(topic, 5, partition=0)
     topics.fill(topic, 2_000, partition=1)
-    producer = topics.producer()
-    producer.send(topic, value=b"x", partition=0, headers=[(Unprintable("x"), b"1")])
-    producer.flush(10)
+    send_undecodable(topics, topic)
     reader = read(topic, {0: 0, 1: 0})
     while reader.position(0) < 5:
         reader.poll(max_records=5, timeout_seconds=2)

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from kafka.net.compat import KafkaNetClient
-from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
 
 from kafka_pg_pipeline.adapters.kafka.client_logs import quiet_client_logs
+from kafka_pg_pipeline.adapters.kafka.refusals import OutspokenManager
 from kafka_pg_pipeline.adapters.kafka.sockets import DIRECT, ClosingTlsContext
 from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.settings.models import KafkaSettings
@@ -37,7 +37,7 @@ class ClientKeeper:
     def __call__(self, **configs: Any) -> Any:
         """Make the network client for the driver object under construction."""
         make_net: Callable[..., Any] = NetworkSelector
-        make_manager: Callable[..., Any] = KafkaConnectionManager
+        make_manager: Callable[..., Any] = OutspokenManager
         make_client: Callable[..., Any] = KafkaNetClient
         with self._lock:
             if self._closed:
