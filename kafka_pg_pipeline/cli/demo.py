@@ -2,13 +2,17 @@
 
 import logging
 import os
+import shutil
+import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import click
 
+from kafka_pg_pipeline import errors
 from kafka_pg_pipeline.assembly.overview import fetch_positions
 from kafka_pg_pipeline.cli.configuration import Pipeline, open_pipeline, read_configuration
 from kafka_pg_pipeline.cli.invocation import Invocation, json_option, shared_options
@@ -21,6 +25,7 @@ from kafka_pg_pipeline.cli.output import Steps, print_json, print_line, print_ta
 from kafka_pg_pipeline.cli.status import show_batches
 from kafka_pg_pipeline.cli.streams import looking
 from kafka_pg_pipeline.domain.status import CommittedBatch
+from kafka_pg_pipeline.domain.tables import Column, MetadataField
 from kafka_pg_pipeline.errors import ConfigurationError, PipelineError
 from kafka_pg_pipeline.settings.file import LoadedSettings
 
@@ -110,23 +115,54 @@ def run_job(loaded: LoadedSettings, stream: str, count: int | None) -> str:
     }
     with dagster.DagsterInstance.get() as instance:
         job = definitions.defs.resolve_job_def(JOB)
-        try:
-            result = job.execute_in_process(run_config=config, instance=instance)
-        except dagster.Failure as failure:
-            raise PipelineError(failure.description or "the job failed") from failure
+        result = job.execute_in_process(run_config=config, instance=instance, raise_on_error=False)
+    if not result.success:
+        raise PipelineError(next(filter(None, map(describe_failure, result.all_events)), ""))
     return str(result.run_id)
+
+
+def describe_failure(event: Any) -> str:
+    """What stopped a step, in the words of whoever raised it; empty for any other event."""
+    if not event.is_step_failure:
+        return ""
+    data = event.step_failure_data
+    if data.user_failure_data is not None and data.user_failure_data.description:
+        return str(data.user_failure_data.description)
+    error = data.error
+    while error is not None and not hasattr(errors, str(error.cls_name)) and error.cause:
+        error = error.cause  # Dagster's wrappers stand before the error that we raised
+    if error is None:
+        return f"step {event.step_key} failed"
+    return str(error.message).strip().partition(": ")[2] or str(error.cls_name)
 
 
 def _fetch_landed(pipeline: Pipeline, stream: str) -> _Landed:
     with looking(pipeline, stream, pipeline.loaded.settings.streams[stream]) as session:
         target = session.catalog.fetch_target()
+        rows: tuple[Mapping[str, str], ...] = ()
+        if target is not None:
+            shown = replace(target, columns=tuple(filter(_is_shown, target.columns)))
+            rows = session.inspection.fetch_newest_rows(shown, _SHOWN_ROWS)
         return _Landed(
-            rows=()
-            if target is None
-            else session.inspection.fetch_newest_rows(target, _SHOWN_ROWS),
+            rows=rows,
             batches=session.inspection.fetch_last_batches(_SHOWN_BATCHES),
             offsets=sum(position.next_offset for position in fetch_positions(session)),
         )
+
+
+def _is_shown(column: Column) -> bool:
+    return column.metadata in (None, MetadataField.PARTITION, MetadataField.OFFSET)
+
+
+def _find_command() -> str:
+    """How this user calls ``kafka-pg`` from the directory they are in."""
+    installed = Path(sys.executable).with_name("kafka-pg")
+    if not installed.exists():
+        return "python -m kafka_pg_pipeline"
+    if shutil.which("kafka-pg") == str(installed):
+        return "kafka-pg"
+    here = Path.cwd()
+    return str(installed.relative_to(here) if installed.is_relative_to(here) else installed)
 
 
 def _show(pipeline: Pipeline, stream: str, landed: _Landed) -> None:
@@ -138,4 +174,4 @@ def _show(pipeline: Pipeline, stream: str, landed: _Landed) -> None:
         f"\nthe ledger: {chosen.topic}, {landed.offsets:,} offsets loaded in all", style="bold"
     )
     show_batches(landed.batches)
-    print_line("\nthe Dagster UI, with the schedule and the sensor:  kafka-pg dev")
+    print_line(f"\nthe Dagster UI, with the schedule and the sensor:  {_find_command()} dev")

@@ -44,8 +44,8 @@ class PostgresInspection:
         order: sql.Composable = sql.SQL("")
         if offset_columns is not None:
             partition, offset = map(sql.Identifier, offset_columns)
-            order = sql.SQL("ORDER BY {} DESC, {}").format(offset, partition)
-        statement = sql.SQL("SELECT {} FROM {} {} LIMIT %s").format(
+            order = sql.SQL("ORDER BY target.{} DESC, target.{}").format(offset, partition)
+        statement = sql.SQL("SELECT {} FROM {} AS target {} LIMIT %s").format(
             sql.SQL(", ").join(
                 sql.SQL("{}::text AS {}").format(sql.Identifier(name), sql.Identifier(name))
                 for name in names
