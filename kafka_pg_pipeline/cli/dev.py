@@ -1,7 +1,6 @@
 """``kafka-pg dev``: the Dagster UI and daemon on this machine, with schedule and sensor ready."""
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,6 @@ import urllib.request
 from collections.abc import Mapping
 
 import click
-import psutil
 
 from kafka_pg_pipeline.cli.configuration import open_pipeline, read_configuration
 from kafka_pg_pipeline.cli.failures import FAILED, INTERRUPTED, SUCCESS
@@ -26,7 +24,6 @@ from kafka_pg_pipeline.errors import PipelineError
 from kafka_pg_pipeline.local.ports import LOOPBACK, is_free, pick_free
 
 _USUAL_PORT = 3000
-_STOP_SECONDS = 20.0
 _GLANCE_SECONDS = 0.2
 
 
@@ -77,13 +74,15 @@ def run_dagster(port: int, environment: Mapping[str, str], *, debug: bool) -> in
     """Run Dagster until it ends or a signal arrives; leaves none of its processes behind."""
     process = subprocess.Popen(
         [
+            *(sys.executable, "-m", "kafka_pg_pipeline.cli.guard"),
             *(sys.executable, "-m", "dagster", "dev"),
             *("-m", "kafka_pg_pipeline.definitions"),
             *("-h", LOOPBACK, "-p", str(port)),
             *("--log-level", "debug" if debug else "warning"),
         ],
         env=dict(environment),
-        start_new_session=True,  # Ctrl-C reaches us alone, and we end the rest in order
+        stdin=subprocess.PIPE,  # its end, however we die, is the end of them all
+        start_new_session=True,  # Ctrl-C reaches us alone
     )
     asked = threading.Event()
     before = {
@@ -95,43 +94,15 @@ def run_dagster(port: int, environment: Mapping[str, str], *, debug: bool) -> in
         while process.poll() is None and not asked.is_set():
             asked.wait(_GLANCE_SECONDS)
     finally:
-        end_family(process)
+        if process.stdin is not None:
+            process.stdin.close()
+        process.wait()
         for number, handler in before.items():
             signal.signal(number, handler)
     if asked.is_set():
         print_line("ended; the local servers go on, `kafka-pg local down` stops them")
         return INTERRUPTED
     return SUCCESS if process.returncode == 0 else FAILED
-
-
-def end_family(process: "subprocess.Popen[bytes]") -> None:
-    """End a process and all that it started: in order where it can be, else by force."""
-    family = _list_family(process.pid)
-    if process.poll() is None:
-        process.send_signal(signal.SIGINT)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_SECONDS)
-    family += [member for member in _list_family(process.pid) if member not in family]
-    left = [member for member in family if member.is_running()]
-    for member in left:
-        with contextlib.suppress(psutil.Error):
-            member.terminate()
-    _, alive = psutil.wait_procs(left, timeout=5)
-    for member in alive:
-        with contextlib.suppress(psutil.Error):
-            member.kill()
-    if process.poll() is None:
-        process.wait(_STOP_SECONDS)
-
-
-def _list_family(pid: int) -> list[psutil.Process]:
-    """All processes of the session that ``pid`` leads, those whose parent is gone included."""
-    found = []
-    for member in psutil.process_iter():
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            if os.getsid(member.pid) == pid:
-                found.append(member)
-    return found
 
 
 def _announce(process: "subprocess.Popen[bytes]", port: int) -> None:

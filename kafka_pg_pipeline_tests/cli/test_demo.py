@@ -139,7 +139,7 @@ def ask(url: str, query: str) -> Any:
         return json.load(answer)["data"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_dev_serves_the_ui_and_leaves_no_process(
     command_line: CommandLine, bench: Bench, number: signal.Signals
 ) -> None:
@@ -163,8 +163,8 @@ def test_dev_serves_the_ui_and_leaves_no_process(
     assert len(family) >= 3
     process.send_signal(number)
     process.communicate(timeout=60)
-    assert process.returncode == 130
-    wait_until(lambda: not any(member.is_running() for member in family), 10)
+    assert process.returncode == (-9 if number is signal.SIGKILL else 130)
+    wait_until(lambda: not any(member.is_running() for member in family), 40)
 
 
 def test_dev_on_a_taken_port(command_line: CommandLine, bench: Bench) -> None:
