@@ -18,8 +18,8 @@ _REFUSALS = (
 class OutspokenManager(_Manager):  # type: ignore[misc]
     """A connection manager that raises the broker's refusal at the next attempt to connect.
 
-    Its base keeps such failures for that purpose, but never gets to know of them: the connection
-    swallows them while it is set up (3.0.12).
+    Its base means to do so, but never gets to know: the connection swallows the failure while it
+    is set up (3.0.12).
     """
 
     _refusal: BaseException | None = None
@@ -33,7 +33,8 @@ class OutspokenManager(_Manager):  # type: ignore[misc]
         if self._refusal is not None:
             raise self._refusal
         connection = super().get_connection(*args, **options)
-        connection.init_future.add_errback(self._note)
+        if not connection.init_future.is_done:
+            connection.init_future.add_errback(self._note)
         return connection
 
     def _note(self, error: BaseException) -> None:

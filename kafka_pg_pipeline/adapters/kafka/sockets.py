@@ -1,10 +1,13 @@
-"""Closes the sockets that kafka-python leaves to the garbage collector.
+"""Makes up for what kafka-python (3.0.12) gets wrong about sockets.
 
 It forgets the socket of an attempt that is refused, times out, or fails or hangs in the TLS
-handshake. The collector may not come by for hours, so an outage would cost a descriptor for each
-attempt.
+handshake, and leaves it to the garbage collector, which may not come by for hours: an outage
+would cost a descriptor for each attempt.
+
+And it throws away what a broker sent right before hanging up, such as the reason why it did.
 """
 
+import socket
 import ssl
 from typing import Any
 
@@ -15,10 +18,29 @@ DIRECT = "direct://"
 _NetSocket: Any = KafkaNetSocket
 
 
+class _PatientSocket(socket.socket):
+    """Reports the end of the stream in a read of its own, so that the data before it counts."""
+
+    _has_unreported_data = False
+
+    def recv(self, *args: Any) -> bytes:
+        """Receive, as every socket does; would block once between data and the end."""
+        data = super().recv(*args)
+        if not data and self._has_unreported_data:
+            self._has_unreported_data = False
+            raise BlockingIOError
+        self._has_unreported_data = bool(data)
+        return data
+
+
 class ClosingSocket(_NetSocket):  # type: ignore[misc]
     """A direct connection, chosen by ``proxy_url=DIRECT``; closed when it fails."""
 
     SCHEMES = ("direct",)
+
+    def socket(self, *args: Any) -> socket.socket:
+        """Make the socket of one attempt."""
+        return _PatientSocket(*args)
 
     async def sock_connect(
         self, net: Any, sock: Any, sockaddr: Any, timeout_at: float | None = None
@@ -33,6 +55,17 @@ class ClosingSocket(_NetSocket):  # type: ignore[misc]
 
 class ClosingTlsSocket(ssl.SSLSocket):
     """A TLS connection that its context remembers; closed when the handshake fails."""
+
+    _has_unreported_data = False
+
+    def recv(self, *args: Any) -> bytes:
+        """Receive; would block once between data and the end, as ``_PatientSocket`` does."""
+        data = super().recv(*args)
+        if not data and self._has_unreported_data:
+            self._has_unreported_data = False
+            raise ssl.SSLWantReadError
+        self._has_unreported_data = bool(data)
+        return data
 
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - inherited
         """Take the handshake a step further."""
