@@ -9,12 +9,23 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Producer
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    AdminClient,
+    ResourcePatternType,
+    ResourceType,
+)
 from psycopg2 import sql
 from pydantic import SecretStr
 
+from kafka_pg_pipeline.local.distribution import KafkaDistribution
+from kafka_pg_pipeline.local.kafka_server import KafkaServer
+from kafka_pg_pipeline.settings.models import KafkaSettings, PostgresSettings
 from kafka_pg_pipeline_tests.cli.conftest import CHECKOUT, PASSWORD_VARIABLE, CommandLine
 from kafka_pg_pipeline_tests.fix_servers import connect
-from kafka_pg_pipeline_tests.fix_streams import Bench
+from kafka_pg_pipeline_tests.fix_streams import Bench, BenchMaker
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 
@@ -182,3 +193,52 @@ def test_check_kafka_script_tells_by_its_exit_code(
     assert finished.returncode == 1
     assert healthy.stream.topic in finished.stdout
     assert check(KAFKA_PG_CONFIG="/nowhere.yaml").returncode == 2
+
+
+@pytest.mark.parametrize("operation", [AclOperation.READ, AclOperation.DESCRIBE])
+def test_missing_right_on_the_topic(
+    command_line: CommandLine,
+    kafka_distribution: KafkaDistribution,
+    postgres: PostgresSettings,
+    bench_maker: BenchMaker,
+    tmp_path: Path,
+    operation: AclOperation,
+) -> None:
+    if kafka_distribution.needs_zookeeper:
+        pytest.skip("the authorizer named here is that of KRaft")
+    server = KafkaServer(
+        tmp_path / "kafka",
+        distribution=kafka_distribution,
+        properties={
+            "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+            "allow.everyone.if.no.acl.found": True,
+        },
+        die_with_parent=True,
+    )
+    with server.start():
+        kafka = KafkaSettings(bootstrap_servers=server.bootstrap_servers)
+        bench = bench_maker.make(kafka, postgres)
+        bench.create_topic()
+        bench.produce([{"id": 1}])
+        command_line.use(bench)
+        assert command_line.run("doctor", "--kafka").code == 0
+        denial = AclBinding(
+            ResourceType.TOPIC,
+            bench.stream.topic,
+            ResourcePatternType.LITERAL,
+            "User:ANONYMOUS",
+            "*",
+            operation,
+            AclPermissionType.DENY,
+        )
+        admin = AdminClient({"bootstrap.servers": server.bootstrap_servers})
+        for future in admin.create_acls([denial]).values():
+            future.result(30)
+        finished = command_line.run("doctor", "--kafka")
+        assert finished.code == 1
+        assert "FAILED" in finished.out
+        loaded = command_line.run("load")
+        assert loaded.code == 1
+        if operation is AclOperation.READ:
+            assert "grant this user DESCRIBE and READ" in finished.out
+            assert "grant this user DESCRIBE and READ" in loaded.err
