@@ -9,9 +9,12 @@ from kafka_pg_pipeline.local.files import make_private_directory
 from kafka_pg_pipeline.local.stack import LocalStack, default_home
 from kafka_pg_pipeline.settings.file import LoadedSettings
 
-# For one machine: no telemetry, one run of a stream at a time, runs whose process died are noticed.
-_DAGSTER_YAML = """\
+# For one machine: one run of a stream at a time, started within a second; runs whose process died
+# are noticed.
+DAGSTER_YAML = """\
 telemetry: {enabled: false}
+nux: {enabled: false}
+run_queue: {dequeue_interval_seconds: 1}
 concurrency:
   runs:
     tag_concurrency_limits:
@@ -38,7 +41,7 @@ def ensure_dagster_home() -> Path:
     home = make_private_directory(default_home() / "dagster")
     configuration = home / "dagster.yaml"
     if not configuration.exists():
-        configuration.write_text(_DAGSTER_YAML, encoding="utf-8")
+        configuration.write_text(DAGSTER_YAML, encoding="utf-8")
     return home
 
 

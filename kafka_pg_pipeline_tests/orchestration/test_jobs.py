@@ -1,0 +1,199 @@
+"""The jobs on real servers: what runs do, what they say, and how they fail."""
+
+import logging
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from kafka_pg_pipeline.orchestration.loading import consume_stream, load_plan
+from kafka_pg_pipeline.settings.models import StreamSettings
+from kafka_pg_pipeline_tests.fix_servers import connect
+from kafka_pg_pipeline_tests.fix_streams import Bench, BenchMaker
+from kafka_pg_pipeline_tests.orchestration.conftest import Location
+
+GENERATOR = {"source": {"kind": "generator", "count": 50}}
+
+
+def run(location: Location, job: str, instance: dg.DagsterInstance, **ops: Any) -> Any:
+    return location.job(job).execute_in_process(
+        instance=instance, run_config={"ops": ops} if ops else None, raise_on_error=False
+    )
+
+
+def materialization(result: Any) -> dg.AssetMaterialization:
+    events = [e for e in result.all_events if e.event_type_value == "ASSET_MATERIALIZATION"]
+    assert len(events) == 1
+    return events[0].materialization
+
+
+def failure_text(result: Any) -> str:
+    failed = [e for e in result.all_events if e.event_type_value == "STEP_FAILURE"]
+    data = failed[0].step_failure_data
+    described = data.user_failure_data.description if data.user_failure_data else ""
+    return f"{described} {data.error.to_string()}"
+
+
+def test_kafka_to_postgres_produces_generated_events_and_loads_them(
+    bench: Bench, make_location: Any, instance: dg.DagsterInstance
+) -> None:
+    location = make_location(bench, **{bench.name: GENERATOR})
+    for expected in (50, 100):
+        assert run(location, "kafka_to_postgres", instance).success
+        assert bench.count() == expected
+    assert bench.query("SELECT count(DISTINCT id) FROM {table}") == [(100,)]
+    bench.assert_exactly_once()
+
+
+def test_run_config_chooses_stream_count_and_limits(
+    bench: Bench, bench_maker: BenchMaker, make_location: Any, instance: dg.DagsterInstance
+) -> None:
+    other = bench_maker.make(bench.endpoints.kafka, bench.endpoints.postgres).with_postgres(
+        schema_name=bench.endpoints.postgres.schema_name
+    )
+    location = make_location(bench, other, **{bench.name: GENERATOR, other.name: GENERATOR})
+    result = run(
+        location,
+        "kafka_to_postgres",
+        instance,
+        produce={"config": {"stream": other.name, "count": 7}},
+        consume={"config": {"stream": other.name, "max_records": 5}},
+    )
+    assert result.success
+    assert other.count() == 5
+    metadata = materialization(result).metadata
+    assert metadata["kafka/outcome"].value == "limit_reached"
+    assert metadata["kafka/lag_after"].value == 2
+
+
+def test_produce_reads_the_lines_of_a_file(
+    bench: Bench, make_location: Any, instance: dg.DagsterInstance, tmp_path: Any
+) -> None:
+    lines = tmp_path / "events.jsonl"
+    lines.write_text('{"id": 1}\n{"id": 2}\n\n{"id": 3}\n')
+    location = make_location(bench, **{bench.name: GENERATOR})
+    produce = {"config": {"file": str(lines)}}
+    assert run(location, "kafka_to_postgres", instance, produce=produce).success
+    assert bench.query("SELECT id FROM {table} ORDER BY id") == [(1,), (2,), (3,)]
+
+
+def test_produce_never_writes_to_a_stream_without_a_source(
+    bench: Bench, make_location: Any, instance: dg.DagsterInstance
+) -> None:
+    bench.create_topic()
+    bench.produce([{"id": 1}])
+    result = run(make_location(bench), "kafka_to_postgres", instance)
+    assert result.success
+    assert bench.count() == 1
+    assert len(bench.read_all()) == 1
+
+
+def test_a_load_tells_ranges_counts_bytes_time_and_lag(
+    bench: Bench, make_location: Any, instance: dg.DagsterInstance
+) -> None:
+    bench.create_topic()
+    bench.produce([{"id": number} for number in range(30)] + [b"broken"])
+    result = run(make_location(bench), f"load_{bench.name}", instance)
+    found = materialization(result)
+    metadata = {name: value.value for name, value in found.metadata.items()}
+    schema, _, table = bench.stream.table.partition(".")
+    assert found.asset_key == dg.AssetKey([schema, table])
+    assert metadata["kafka/rows"] == 30
+    assert metadata["kafka/dead_letters"] == 1
+    assert metadata["kafka/lag_before"] == 31
+    assert metadata["kafka/lag_after"] == 0
+    assert metadata["kafka/batches"] == 1
+    assert metadata["kafka/bytes"] > 30 * len('{"id": 1}')
+    assert metadata["kafka/seconds"] > 0
+    assert metadata["kafka/rows_per_second"] > 0
+    assert metadata["dagster/table_name"] == bench.stream.table
+    ranges = [record.data for record in metadata["kafka/ranges"].records]
+    assert [(r["partition"], r["from"], r["to"]) for r in ranges] == [
+        (0, 0, 11),
+        (1, 0, 10),
+        (2, 0, 10),
+    ]
+
+
+def test_the_topic_stands_upstream_of_the_table(bench: Bench, make_location: Any) -> None:
+    graph = make_location(bench).definitions.resolve_asset_graph()
+    schema, _, table = bench.stream.table.partition(".")
+    node = graph.get(dg.AssetKey([schema, table]))
+    assert node.parent_keys == {dg.AssetKey(["kafka", bench.stream.topic])}
+
+
+def test_an_old_plan_carried_out_again_loads_nothing_twice(bench: Bench) -> None:
+    """What a re-execution from failure does: consume's output is taken as it was pickled."""
+    bench.create_topic()
+    bench.produce([{"id": number} for number in range(20)])
+
+    def load(plan: Any) -> int:
+        report = load_plan(
+            plan, bench.stream, bench.endpoints, run_id="again", log=logging.getLogger("test")
+        )
+        return report.counts.rows
+
+    plan = consume_stream(
+        bench.name,
+        bench.stream,
+        bench.endpoints,
+        run_id="first",
+        max_records=None,
+        max_seconds=None,
+    )
+    assert load(plan) == 20
+    bench.produce([{"id": number} for number in range(20, 25)])
+    assert bench.load().counts.rows == 5
+    assert load(plan) == 0
+    bench.assert_exactly_once()
+
+
+def test_what_needs_a_person_fails_at_once_with_the_cure(
+    bench: Bench, make_location: Any, instance: dg.DagsterInstance
+) -> None:
+    location = make_location(bench)  # its topic does not exist
+    result = run(location, f"load_{bench.name}", instance)
+    assert not result.success
+    assert not [e for e in result.all_events if e.event_type_value == "STEP_UP_FOR_RETRY"]
+    assert bench.stream.topic in failure_text(result)
+
+
+def test_what_can_pass_is_retried(
+    bench: Bench,
+    make_location: Any,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another session holds the position for longer than the loader's own retries."""
+    bench = bench.with_postgres(lock_timeout_seconds=0.2)
+    bench.create_topic()
+    bench.produce([{"id": 1}])
+    bench.load()
+    bench.produce([{"id": 2}])
+    location = make_location(bench)
+    holder = connect(bench.endpoints.postgres)
+    try:
+        cursor = holder.cursor()
+        cursor.execute("BEGIN")
+        cursor.execute(f"SELECT FROM {bench.endpoints.postgres.schema_name}.state FOR UPDATE")
+        result = run(location, f"load_{bench.name}", instance)
+        retries = [e for e in result.all_events if e.event_type_value == "STEP_UP_FOR_RETRY"]
+        assert retries
+        assert not result.success
+    finally:
+        holder.close()
+    assert bench.load().counts.rows == 1
+    bench.assert_exactly_once()
+
+
+def test_two_streams_of_one_table_are_refused_with_both_names(
+    bench: Bench, bench_maker: BenchMaker, make_location: Any
+) -> None:
+    other = bench_maker.make(bench.endpoints.kafka, bench.endpoints.postgres, table="public.same")
+    first = Bench(
+        bench.name,
+        StreamSettings(topic=bench.stream.topic, table="public.same"),
+        bench.endpoints,
+    )
+    with pytest.raises(Exception, match=f"{first.name} and {other.name}"):
+        make_location(first, other)
