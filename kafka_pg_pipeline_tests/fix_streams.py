@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from psycopg2 import sql
 
 from kafka_pg_pipeline.assembly.endpoints import Endpoints
@@ -43,6 +43,12 @@ class Bench:
         admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
         topic = NewTopic(self.stream.topic, partitions, 1, config=config)
         admin.create_topics([topic])[self.stream.topic].result(30)
+
+    def add_partitions(self, total: int) -> None:
+        admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
+        admin.create_partitions([NewPartitions(self.stream.topic, total)])[
+            self.stream.topic
+        ].result(30)
 
     def delete_topic(self) -> None:
         admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
@@ -166,9 +172,7 @@ class Bench:
 
 
 def load_in(session: StreamSession, *, max_records: int | None = None) -> LoadReport:
-    plan = freeze_plan(
-        session.name, session.stream, session.inspector, max_records=max_records
-    )
+    plan = freeze_plan(session.name, session.stream, session.inspector, max_records=max_records)
     return session.loader.load(plan, stop=threading.Event())
 
 
@@ -178,9 +182,7 @@ class BenchMaker:
 
     made: list[Bench] = field(default_factory=list)
 
-    def make(
-        self, kafka: KafkaSettings, postgres: PostgresSettings, **changes: Any
-    ) -> Bench:
+    def make(self, kafka: KafkaSettings, postgres: PostgresSettings, **changes: Any) -> Bench:
         mark = uuid.uuid4().hex[:12]
         settings: Mapping[str, Any] = {
             "topic": f"test.{mark}",

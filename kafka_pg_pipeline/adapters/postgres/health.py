@@ -80,9 +80,7 @@ class PostgresHealth:
     def terminate(self, backend: StuckBackend) -> bool:
         """End a stuck backend; False where it had moved on. Its transaction is rolled back."""
         arguments = {"pid": backend.pid, "application_name": backend.application_name}
-        return any(
-            row["pg_terminate_backend"] for row in self._ask("terminate_backend", arguments)
-        )
+        return any(row["pg_terminate_backend"] for row in self._ask("terminate_backend", arguments))
 
     def _ask(self, query: str, arguments: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         with self._primary.transaction("examine the database") as cursor:

@@ -112,9 +112,7 @@ class OperatorMoves:
             self._audit(cursor, "accept-gap", moves)
             return gaps
 
-    def accept_topic(
-        self, snapshot: TopicSnapshot, *, rehearsal: bool = False
-    ) -> tuple[Move, ...]:
+    def accept_topic(self, snapshot: TopicSnapshot, *, rehearsal: bool = False) -> tuple[Move, ...]:
         """Start the topic that has this name now as a new incarnation, from its beginning."""
         with self._primary.transaction("accept the topic", rehearsal=rehearsal) as cursor:
             states = self._lock(cursor)
@@ -208,9 +206,7 @@ class OperatorMoves:
                     "end_offset": move.before,
                 },
             )
-        return tuple(
-            replace(move, deleted_rows=deleted.get(move.partition, 0)) for move in moves
-        )
+        return tuple(replace(move, deleted_rows=deleted.get(move.partition, 0)) for move in moves)
 
 
 def _highest(states: Mapping[int, Mapping[str, Any]], column: str) -> int:

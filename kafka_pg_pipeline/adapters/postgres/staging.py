@@ -12,6 +12,7 @@ import psycopg2
 from psycopg2 import sql
 
 from kafka_pg_pipeline.adapters.postgres.connection import Cursor
+from kafka_pg_pipeline.adapters.postgres.discretion import unprinted_driver_errors
 from kafka_pg_pipeline.domain.batches import CopyChunk
 from kafka_pg_pipeline.domain.tables import TableName
 
@@ -39,7 +40,8 @@ def copy_lines(
     """COPY text lines into a table; return how many rows arrived."""
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT text)").format(table, _names(columns))
     payload = "".join(f"{line}\n" for line in lines).encode()
-    cursor.copy_expert(statement, io.BytesIO(payload), size=_COPY_PIECE_BYTES)
+    with unprinted_driver_errors():
+        cursor.copy_expert(statement, io.BytesIO(payload), size=_COPY_PIECE_BYTES)
     return cursor.rowcount
 
 

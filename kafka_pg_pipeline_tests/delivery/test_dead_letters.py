@@ -1,0 +1,226 @@
+"""Records that cannot become rows: stored with their batch, neighbours landed, within a budget."""
+
+import threading
+import time
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from kafka_pg_pipeline.errors import (
+    AuthenticationError,
+    DeadLetterBudgetError,
+    InvariantError,
+)
+from kafka_pg_pipeline.settings.models import BatchSettings, DeadLetterSettings
+from kafka_pg_pipeline_tests.fix_servers import connect
+from kafka_pg_pipeline_tests.fix_streams import Bench, load_in
+
+CANARY = "canary-7b1e09"
+LETTERS = (
+    "SELECT record_offset, stage, reason, column_name, sqlstate FROM {schema}.dead_letter"
+    " ORDER BY record_offset"
+)
+
+
+def one_partition(_: int) -> int:
+    return 0
+
+
+def test_a_dead_letter_keeps_coordinates_bytes_and_reason(bench: Bench) -> None:
+    bench.create_topic()
+    bench.query("CREATE TABLE {table} (id integer, kafka_partition integer, kafka_offset bigint)")
+    good: list[Any] = [{"id": number} for number in range(100)]
+    bench.produce([*good, b"{broken", {"id": "abc"}, {"id": 2**40}], partition=one_partition)
+    report = bench.load()
+    assert (report.counts.rows, report.counts.dead) == (100, 3)
+    assert bench.query(LETTERS) == [
+        (100, "decode", "invalid_json", None, None),
+        (101, "encode", "wrong_type", "id", None),
+        (102, "encode", "out_of_range", "id", None),
+    ]
+    stored = bench.query("SELECT value, key, header_keys FROM {schema}.dead_letter ORDER BY id")
+    assert [(bytes(value), key, headers) for value, key, headers in stored] == [
+        (b"{broken", None, []),
+        (b'{"id": "abc"}', None, []),
+        (b'{"id": %d}' % 2**40, None, []),
+    ]
+    bench.assert_exactly_once()
+
+
+def test_what_only_postgresql_rejects_is_found_on_the_plain_path(bench: Bench) -> None:
+    bench.create_topic()
+    bench.query(
+        "CREATE TABLE {table} (id uuid, n integer CHECK (n < 1000),"
+        " kafka_partition integer, kafka_offset bigint)"
+    )
+    uuid = "00000000-0000-0000-0000-0000000000%02d"
+    values: list[Any] = [{"id": uuid % number, "n": number} for number in range(60)]
+    values[7]["id"] = "no uuid"
+    values[8]["id"] = "nor this"
+    values[31]["n"] = 5000
+    bench.produce(values, partition=one_partition)
+    report = bench.load()
+    assert (report.counts.rows, report.counts.dead) == (57, 3)
+    assert bench.query(LETTERS) == [
+        (7, "write", "rejected_by_postgresql", "id", "22P02"),
+        (8, "write", "rejected_by_postgresql", "id", "22P02"),
+        (31, "write", "rejected_by_postgresql", "events_n_check", "23514"),
+    ]
+    bench.assert_exactly_once()
+
+
+def test_what_only_postgresql_rejects_is_found_on_the_staged_path(bench: Bench) -> None:
+    bench.create_topic()
+    parent = bench.stream.table + "_parent"
+    bench.query(f"CREATE TABLE {parent} (id integer PRIMARY KEY)")
+    bench.query(f"INSERT INTO {parent} SELECT generate_series(0, 99)")
+    bench.query(
+        f"CREATE TABLE {{table}} (id integer PRIMARY KEY, parent integer REFERENCES {parent},"
+        " at timestamptz, kafka_partition integer, kafka_offset bigint)"
+    )
+    values: list[Any] = [{"id": number, "parent": number % 100} for number in range(200)]
+    values[3] = {"id": 2, "parent": 1}
+    values[50]["parent"] = 1234
+    values[51]["at"] = "no time"
+    bench.produce(values, partition=one_partition)
+    report = bench.load()
+    assert (report.counts.rows, report.counts.dead) == (197, 3)
+    assert bench.query(LETTERS) == [
+        (3, "write", "rejected_by_postgresql", "events_pkey", "23505"),
+        (50, "write", "rejected_by_postgresql", "events_parent_fkey", "23503"),
+        (51, "write", "rejected_by_postgresql", "at", "22007"),
+    ]
+    bench.assert_exactly_once()
+
+
+def test_a_deferred_constraint_is_heard_before_commit(bench: Bench) -> None:
+    bench.create_topic()
+    bench.query(
+        "CREATE TABLE {table} (id integer UNIQUE DEFERRABLE INITIALLY DEFERRED,"
+        " kafka_partition integer, kafka_offset bigint)"
+    )
+    bench.produce([{"id": 1}, {"id": 2}, {"id": 1}], partition=one_partition)
+    report = bench.load()
+    assert (report.counts.rows, report.counts.dead) == (2, 1)
+    bench.assert_exactly_once()
+
+
+def test_over_budget_nothing_lands_and_nothing_moves(bench: Bench) -> None:
+    budget = DeadLetterSettings(max_records=5)
+    bench = bench.with_stream(dead_letters=budget, batch=BatchSettings(max_rows=1000))
+    bench.create_topic()
+    bench.produce([{"id": 1}])
+    bench.load()
+    positions = bench.positions()
+    bench.produce([{"id": number} for number in range(200)] + [b"broken"] * 6)
+    with pytest.raises(DeadLetterBudgetError, match="6 or more records of one batch"):
+        bench.load()
+    assert (bench.count(), bench.positions()) == (1, positions)
+    assert bench.query("SELECT count(*) FROM {schema}.dead_letter") == [(0,)]
+
+
+def test_a_share_over_budget_counts_what_postgresql_rejects_too(bench: Bench) -> None:
+    bench.create_topic()
+    bench.query("CREATE TABLE {table} (id uuid, kafka_partition integer, kafka_offset bigint)")
+    bench.produce([{"id": "no uuid"} for _ in range(150)])
+    with pytest.raises(DeadLetterBudgetError):
+        bench.load()
+    assert bench.count() == 0
+    assert set(bench.positions().values()) == {0}
+
+
+def test_a_missing_right_is_no_records_fault(bench: Bench) -> None:
+    bench.create_topic()
+    bench.produce([{"id": 1}])
+    bench.load()
+    positions = bench.positions()
+    bench.produce([{"id": 2}])
+    role = f"r_{bench.name}"
+    schema, pipeline = bench.stream.table.partition(".")[0], bench.endpoints.postgres.schema_name
+    bench.query(f"CREATE ROLE {role} LOGIN PASSWORD 'secret'")
+    try:
+        bench.query(f"GRANT USAGE ON SCHEMA {schema}, {pipeline} TO {role}")
+        bench.query(f"GRANT ALL ON ALL TABLES IN SCHEMA {pipeline} TO {role}")
+        poor = bench.with_postgres(user=role, password=SecretStr("secret"))
+        with pytest.raises(AuthenticationError, match="42501"):
+            poor.load()
+        assert bench.positions() == positions
+        assert bench.query("SELECT count(*) FROM {schema}.dead_letter") == [(0,)]
+    finally:
+        bench.query(f"DROP OWNED BY {role}")
+        bench.query(f"DROP ROLE {role}")
+
+
+def test_a_unique_index_over_the_offsets_is_an_alarm(bench: Bench) -> None:
+    bench.create_topic()
+    bench.produce([{"id": number} for number in range(10)], partition=one_partition)
+    bench.load()
+    bench.query("ALTER TABLE {table} ADD UNIQUE (kafka_partition, kafka_offset)")
+    pipeline = bench.endpoints.postgres.schema_name
+    # Rows restored without the pipeline's schema: the position is behind what is there.
+    bench.query(
+        f"UPDATE {pipeline}.state SET next_offset = 5, tail_offset = NULL WHERE partition = 0"
+    )
+    with pytest.raises(InvariantError, match=r"\[0\]@5 is already in"):
+        bench.load()
+    assert bench.count() == 10
+    assert bench.positions()[0] == 5
+
+
+def test_no_content_of_a_record_is_in_an_error_or_on_standard_error(
+    bench: Bench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bench = bench.with_stream(dead_letters=DeadLetterSettings(max_records=0, max_share=0))
+    bench.create_topic()
+    bench.query(
+        "CREATE TABLE {table} (id uuid UNIQUE, kafka_partition integer, kafka_offset bigint)"
+    )
+    bench.produce([{"id": CANARY}])
+    with pytest.raises(DeadLetterBudgetError) as caught:
+        bench.load()
+    said = capfd.readouterr()
+    assert CANARY not in str(caught.value) + repr(caught.value.__cause__) + said.err + said.out
+
+
+def test_a_copy_cut_by_the_server_prints_no_row(
+    bench: Bench, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """libpq is known to print a COPY's context, row text and all, when the backend is ended."""
+    bench = bench.with_stream(batch=BatchSettings(max_seconds=30))
+    bench.create_topic()
+    bench.query(
+        "CREATE TABLE {table} (t text CHECK (pg_sleep(0.05) IS NOT NULL),"
+        " kafka_partition integer, kafka_offset bigint)"
+    )
+    bench.produce([{"t": f"{CANARY} {number}"} for number in range(400)])
+    connection = connect(bench.endpoints.postgres)
+    ended: list[int] = []
+
+    def end_backends() -> None:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and len(ended) < 1:
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                    " WHERE query LIKE 'COPY%%' AND application_name LIKE %s"
+                    " AND query_start < clock_timestamp() - interval '0.5 s'",
+                    (f"%{bench.name}%",),
+                )
+                ended.extend(range(cursor.rowcount))
+            time.sleep(0.05)
+
+    thread = threading.Thread(target=end_backends)
+    thread.start()
+    try:
+        with bench.session() as session:
+            load_in(session, max_records=100)
+    finally:
+        thread.join()
+        connection.close()
+    assert ended
+    said = capfd.readouterr()
+    assert CANARY not in said.err + said.out
+    bench.query("ALTER TABLE {table} DROP CONSTRAINT events_t_check")
+    bench.load()
+    bench.assert_exactly_once()
