@@ -36,10 +36,10 @@ class CommittedBatch:
 
 @dataclass(frozen=True, slots=True)
 class PartitionLag:
-    """One partition's lag, in offsets; ``seconds`` since the last loaded record's timestamp.
+    """One partition's lag: in offsets, and in ``seconds`` as the age of its oldest unread record.
 
     ``readable`` may be loaded now; ``blocked`` lies behind an open transaction. ``seconds`` is
-    None where nothing is readable (then there is no lag) or nothing was loaded yet.
+    None where nothing is readable: then there is no lag.
     """
 
     partition: int

@@ -190,7 +190,7 @@ def test_a_copy_cut_by_the_server_prints_no_row(
     bench = bench.with_stream(batch=BatchSettings(max_seconds=30))
     bench.create_topic()
     bench.query(
-        "CREATE TABLE {table} (t text CHECK (pg_sleep(0.05) IS NOT NULL),"
+        "CREATE TABLE {table} (t text CONSTRAINT slow CHECK (pg_sleep(0.05) IS NOT NULL),"
         " kafka_partition integer, kafka_offset bigint)"
     )
     bench.produce([{"t": f"{CANARY} {number}"} for number in range(400)])
@@ -221,6 +221,6 @@ def test_a_copy_cut_by_the_server_prints_no_row(
     assert ended
     said = capfd.readouterr()
     assert CANARY not in said.err + said.out
-    bench.query("ALTER TABLE {table} DROP CONSTRAINT events_t_check")
+    bench.query("ALTER TABLE {table} DROP CONSTRAINT slow")
     bench.load()
     bench.assert_exactly_once()

@@ -1,0 +1,352 @@
+"""What Kafka's log can hold and do: transactions, compaction, retention, recreated topics."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import tenacity
+from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from kafka_pg_pipeline.domain.reports import Outcome
+from kafka_pg_pipeline.errors import (
+    ConfigurationError,
+    IncarnationChangedError,
+    LogRewrittenError,
+    RetentionGapError,
+)
+from kafka_pg_pipeline.local.kafka_server import KafkaServer
+from kafka_pg_pipeline.settings.models import BatchSettings, KafkaSettings, PostgresSettings
+from kafka_pg_pipeline_tests.fix_streams import Bench, BenchMaker, load_in
+
+
+def in_first(_: int) -> int:
+    return 0
+
+
+def events(count: int, first: int = 0) -> list[dict[str, Any]]:
+    return [{"id": number} for number in range(first, first + count)]
+
+
+@contextlib.contextmanager
+def open_transaction(bench: Bench, count: int) -> Iterator[Producer]:
+    """A transaction of ``count`` records in partition 0, flushed and left open."""
+    producer = Producer(
+        {
+            "bootstrap.servers": bench.bootstrap_servers,
+            "transactional.id": f"{bench.name}-{time.monotonic_ns()}",
+        }
+    )
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    for number in range(count):
+        producer.produce(bench.stream.topic, b'{"id": %d}' % (1_000_000 + number), partition=0)
+    assert producer.flush(30) == 0
+    yield producer
+
+
+def delete_before(bench: Bench, partition: int, offset: int) -> None:
+    admin = AdminClient({"bootstrap.servers": bench.bootstrap_servers})
+    place = TopicPartition(bench.stream.topic, partition, offset)
+    admin.delete_records([place])[place].result(30)
+
+
+def recreate(bench: Bench, partitions: int = 3) -> None:
+    bench.delete_topic()
+    again = tenacity.Retrying(stop=tenacity.stop_after_delay(20), wait=tenacity.wait_fixed(0.2))
+    again(bench.create_topic, partitions)  # the deletion may still be on its way
+
+
+# -- case 5 ---------------------------------------------------------------------------------------
+
+
+def test_a_single_new_record_is_loaded_at_once(bench: Bench) -> None:
+    bench.create_topic()
+    bench.produce(events(9))
+    bench.load()
+    bench.produce(events(1, first=9), partition=lambda _: 2)
+    report = bench.load()
+    assert (report.counts.rows, report.counts.absent) == (1, 0)
+
+
+def test_commit_markers_at_the_end_are_passed_by_position(bench: Bench) -> None:
+    bench.create_topic()
+    with open_transaction(bench, 10) as producer:
+        producer.commit_transaction(30)
+    report = bench.load()
+    assert (report.counts.rows, report.counts.absent) == (10, 1)
+    assert report.lag_after == 0
+    assert bench.positions()[0] == 11
+    assert bench.load().entries == ()
+    bench.assert_exactly_once()
+
+
+def test_aborted_records_are_absent_under_read_committed(bench: Bench) -> None:
+    bench.create_topic()
+    with open_transaction(bench, 100) as producer:
+        producer.abort_transaction(30)
+    report = bench.load()
+    assert (report.counts.rows, report.counts.absent) == (0, 101)
+    assert bench.positions()[0] == 101
+    bench.produce(events(3), partition=in_first)
+    assert bench.load().counts.rows == 3
+    bench.assert_exactly_once()
+
+
+def test_aborted_records_are_rows_under_read_uncommitted(bench: Bench) -> None:
+    bench = bench.with_stream(isolation="read_uncommitted")
+    bench.create_topic()
+    with open_transaction(bench, 100) as producer:
+        producer.abort_transaction(30)
+    assert bench.load().counts.rows == 100
+    assert bench.positions()[0] == 101
+    assert bench.findings() == []
+
+
+def test_compacted_holes_are_absent_and_the_position_is_past_them(bench: Bench) -> None:
+    bench.create_topic(
+        1,
+        **{
+            "cleanup.policy": "compact",
+            "segment.ms": "100",
+            "min.cleanable.dirty.ratio": "0.01",
+            "delete.retention.ms": "100",
+            "max.compaction.lag.ms": "200",
+        },
+    )
+    producer = Producer({"bootstrap.servers": bench.bootstrap_servers})
+    for number in range(60):
+        producer.produce(bench.stream.topic, b'{"id": %d}' % number, key=b"%d" % (number % 3))
+        producer.flush(30)
+        if number % 20 == 19:
+            time.sleep(0.3)  # lets a segment end, so that the cleaner may touch it
+    deadline = time.monotonic() + 60
+    while len(bench.read_all()) > 40 and time.monotonic() < deadline:
+        time.sleep(1)
+        producer.produce(bench.stream.topic, b'{"id": 1000}', key=b"last")
+        producer.flush(30)
+    visible = len(bench.read_all())
+    report = bench.load()
+    assert report.counts.rows == visible
+    assert report.counts.absent > 0
+    assert sum(len(piece) for piece in report.ranges) == visible + report.counts.absent
+    bench.assert_exactly_once()
+
+
+# -- case 6 ---------------------------------------------------------------------------------------
+
+
+def test_an_open_transaction_is_neither_read_nor_waited_for(bench: Bench) -> None:
+    bench.create_topic()
+    bench.produce(events(200), partition=in_first)
+    with open_transaction(bench, 50) as producer:
+        bench.produce(events(20, first=200), partition=in_first)
+        started = time.monotonic()
+        report = bench.load()
+        assert time.monotonic() - started < 5
+        assert (report.outcome, report.counts.rows) == (Outcome.END_OF_STREAM, 200)
+        assert bench.positions()[0] == 200
+        assert bench.load().entries == ()
+        producer.commit_transaction(30)
+    assert bench.load().counts.rows == 70
+    bench.assert_exactly_once()
+
+
+# -- case 9: retention ----------------------------------------------------------------------------
+
+
+def make_gap(bench: Bench) -> None:
+    bench.create_topic()
+    bench.produce(events(1000), partition=in_first)
+    bench.load()
+    bench.produce(events(1000, first=1000), partition=in_first)
+    delete_before(bench, 0, 1500)
+
+
+def test_a_retention_gap_fails_with_its_range_before_any_write(bench: Bench) -> None:
+    make_gap(bench)
+    message = rf"{bench.stream.topic}\[0\] \[1000,1500\) \(500 lost\)"
+    for _ in range(2):
+        with pytest.raises(RetentionGapError, match=message):
+            bench.load()
+    assert bench.count() == 1000
+    assert bench.positions()[0] == 1000
+
+
+def test_a_gap_is_recorded_and_passed_when_the_stream_says_continue(bench: Bench) -> None:
+    make_gap(bench)
+    bench = bench.with_stream(on_data_loss="continue")
+    report = bench.load()
+    assert (report.counts.rows, report.counts.absent) == (500, 500)
+    gaps = bench.query("SELECT partition, start_offset, end_offset, reason FROM {schema}.gap")
+    assert gaps == [(0, 1000, 1500, "retention")]
+    assert bench.positions()[0] == 2000
+    assert bench.findings() == []
+
+
+def test_a_gap_is_passed_after_an_operator_accepts_it(bench: Bench) -> None:
+    make_gap(bench)
+    with bench.session() as session:
+        gaps = session.moves.accept_gaps(session.inspector.fetch_snapshot(bench.stream.topic))
+        assert [(gap.start_offset, gap.end_offset) for gap in gaps] == [(1000, 1500)]
+    assert bench.load().counts.rows == 500
+    assert bench.findings() == []
+
+
+def test_everything_removed_before_it_was_loaded_is_a_gap_without_rows(bench: Bench) -> None:
+    bench.create_topic()
+    bench.produce(events(100), partition=in_first)
+    bench.load()
+    bench.produce(events(100), partition=in_first)
+    delete_before(bench, 0, 200)
+    bench = bench.with_stream(on_data_loss="continue")
+    report = bench.load()
+    assert (report.counts.rows, report.counts.absent) == (0, 100)
+    assert bench.positions()[0] == 200
+    assert bench.findings() == []
+
+
+@pytest.mark.parametrize("policy", ["fail", "continue"])
+def test_retention_that_overtakes_a_running_load_is_never_a_silent_reset(
+    bench: Bench, policy: str
+) -> None:
+    """The plan is frozen, then the log's beginning moves past the position."""
+    bench = bench.with_stream(on_data_loss=policy, batch=BatchSettings(max_rows=100))
+    bench.create_topic()
+    bench.produce(events(100), partition=in_first)
+    bench.load()
+    bench.produce(events(900, first=100), partition=in_first)
+    with bench.session() as session:
+        inspector = session.inspector
+        fetch = inspector.fetch_snapshot
+        calls: list[int] = []
+
+        def fetch_then_delete(topic: str) -> Any:
+            snapshot = fetch(topic)
+            if not calls:
+                delete_before(bench, 0, 400)
+            calls.append(1)
+            return snapshot
+
+        inspector.fetch_snapshot = fetch_then_delete  # type: ignore[method-assign]
+        if policy == "fail":
+            with pytest.raises(RetentionGapError, match=r"\[100,400\) \(300 lost\)"):
+                load_in(session)
+            assert bench.count() == 100
+        else:
+            report = load_in(session)
+            assert (report.counts.rows, report.counts.absent) == (600, 300)
+    assert bench.findings() == []
+
+
+# -- case 10: another topic or cluster ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("new_records", [30, 500])
+def test_a_recreated_topic_stops_the_stream_until_it_is_accepted(
+    bench: Bench, new_records: int
+) -> None:
+    bench.create_topic()
+    bench.produce(events(100), partition=in_first)
+    bench.load()
+    recreate(bench)
+    bench.produce(events(new_records, first=1000), partition=in_first)
+    with pytest.raises(IncarnationChangedError, match=r"topic id was .*, is .*accept-topic"):
+        bench.load()
+    assert bench.count() == 100
+    with bench.session() as session:
+        session.moves.accept_topic(session.inspector.fetch_snapshot(bench.stream.topic))
+    assert bench.load().counts.rows == new_records
+    assert bench.count() == 100 + new_records
+    assert bench.query("SELECT DISTINCT incarnation FROM {schema}.state") == [(2,)]
+    assert bench.findings() == []
+
+
+def test_a_topic_recreated_between_plan_and_write_is_noticed(bench: Bench) -> None:
+    """No record was loaded before, so that only the topic's id can tell."""
+    bench.create_topic()
+    bench.produce(events(10), partition=in_first)
+    with bench.session() as session:
+        open_writer = session.loader._ports.open_writer
+
+        def recreate_first(target: Any) -> Any:
+            recreate(bench)
+            bench.produce(events(50, first=500), partition=in_first)
+            return open_writer(target)
+
+        object.__setattr__(session.loader._ports, "open_writer", recreate_first)
+        with pytest.raises(IncarnationChangedError):
+            load_in(session)
+    assert bench.count() == 0
+    assert bench.positions()[0] == 0
+
+
+def test_another_cluster_under_the_same_name_stops_the_stream(
+    bench: Bench, own_kafka: KafkaServer
+) -> None:
+    bench.create_topic()
+    bench.produce(events(10))
+    bench.load()
+    elsewhere = Bench(
+        bench.name,
+        bench.stream,
+        type(bench.endpoints)(
+            KafkaSettings(bootstrap_servers=own_kafka.bootstrap_servers),
+            bench.endpoints.postgres,
+            "test",
+            "test",
+        ),
+    )
+    elsewhere.create_topic()
+    elsewhere.produce(events(100))
+    with pytest.raises(IncarnationChangedError, match=r"cluster id was .*, is "):
+        elsewhere.load()
+    assert bench.count() == 10
+
+
+def test_a_rewritten_log_is_told_by_the_last_loaded_record(
+    bench: Bench, kafka: KafkaSettings, postgres: PostgresSettings, bench_maker: BenchMaker
+) -> None:
+    """Same topic id, another record at the tail: a restored or truncated broker."""
+    bench.create_topic()
+    bench.produce(events(10), partition=in_first)
+    bench.load()
+    pipeline = bench.endpoints.postgres.schema_name
+    bench.query(
+        f"UPDATE {pipeline}.state SET tail_digest = '\\x00112233445566778899aabbccddeeff'"
+        " WHERE partition = 0"
+    )
+    bench.produce(events(5, first=10), partition=in_first)
+    with pytest.raises(LogRewrittenError, match=r"\[0\]@9 is not the record"):
+        bench.load()
+    assert bench.count() == 10
+
+
+# -- operator moves -------------------------------------------------------------------------------
+
+
+def test_a_reset_backwards_deletes_the_rows_it_loads_again(bench: Bench) -> None:
+    bench.create_topic()
+    bench.produce([*events(50), b"broken"], partition=in_first)
+    bench.load()
+    with bench.session() as session:
+        target = session.catalog.fetch_target()
+        session.moves.reset({0: 20}, target, allow_duplicates=False)
+    assert bench.count() == 20
+    report = bench.load()
+    assert (report.counts.rows, report.counts.dead) == (30, 1)
+    bench.assert_exactly_once()
+
+
+def test_a_reset_that_would_double_rows_is_refused(bench: Bench) -> None:
+    bench = bench.with_stream(metadata={})
+    bench.create_topic()
+    bench.produce(events(50), partition=in_first)
+    bench.load()
+    with bench.session() as session:
+        target = session.catalog.fetch_target()
+        with pytest.raises(ConfigurationError, match="second time"):
+            session.moves.reset({0: 20}, target, allow_duplicates=False)
+    assert bench.positions()[0] == 50
