@@ -65,9 +65,7 @@ def is_transient(error: BaseException) -> bool:
     """Whether the same request may succeed a moment later on the same client."""
     if isinstance(error, PipelineError):
         return isinstance(error, KafkaUnavailableError)
-    return isinstance(
-        error, (driver.RetriableError, driver.UnknownBrokerIdError, KeyError, OSError)
-    ) and not isinstance(error, driver.InvalidTopicError)
+    return isinstance(error, _TRANSIENT)
 
 
 def format_coordinates(topic: str, partition: int, offset: int) -> str:
@@ -204,6 +202,8 @@ _RULES: tuple[_Rule, ...] = (
     # that was closed under the call.
     ((driver.KafkaError, OSError, KeyError, RuntimeError), _unavailable),
 )
+
+_TRANSIENT = (driver.RetriableError, driver.UnknownBrokerIdError, KeyError, OSError)
 
 _DECODING_MODULES = ("kafka.record", "kafka.codec")
 

@@ -38,7 +38,7 @@ class KafkaInspector:
     """TopicInspector on kafka-python; keeps its connections between calls.
 
     Every public call ends within ``deadline_seconds``. After an error the connections are
-    dropped, and the next call makes new ones.
+    dropped, and the next call makes new ones. One call at a time, from whatever thread.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class KafkaInspector:
         try:
             return guard.run(
                 lambda: self._attempt(keeper, action),
-                seconds=self._deadline_seconds - DIAGNOSIS_SECONDS,
+                seconds=max(self._deadline_seconds - DIAGNOSIS_SECONDS, self._deadline_seconds / 2),
             )
         except TopicMissingError:
             raise
@@ -96,7 +96,7 @@ class KafkaInspector:
 
     def _attempt(self, keeper: ClientKeeper, action: Callable[[_Session], T]) -> T:
         session = self._session
-        if session is None:
+        if session is None or session.keeper is not keeper:
             make: Callable[..., Any] = KafkaAdminClient
             session = _Session(open_client(make, keeper, self._options), keeper)
             self._session = session
