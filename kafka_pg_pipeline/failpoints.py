@@ -1,16 +1,20 @@
 """Places where tests make a loader die, freeze or fail; inert unless KPP_FAILPOINT is set.
 
-``KPP_FAILPOINT=<name>:<action>`` with the actions ``kill`` (SIGKILL), ``stop`` (SIGSTOP),
-``sleep:<seconds>``, ``raise`` and ``wait:<path>`` (until that file exists). The fault matrix of
-the test suite reaches real processes through it.
+``KPP_FAILPOINT=<name>:<action>`` acts whenever the failpoint is reached, ``<name>@<n>:<action>``
+only the n-th time. The actions are ``kill`` (SIGKILL), ``stop`` (SIGSTOP), ``sleep:<seconds>``,
+``raise`` and ``wait:<path>`` (until that file exists; ``<path>.reached`` tells that it is waited
+for). The fault matrix of the test suite reaches real processes through it.
 """
 
 import os
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 
 VARIABLE = "KPP_FAILPOINT"
+
+_times_reached: Counter[str] = Counter()
 
 
 class FailpointError(RuntimeError):
@@ -22,8 +26,12 @@ def reach(name: str) -> None:
     spec = os.environ.get(VARIABLE)
     if not spec:
         return
-    wanted, _, action = spec.partition(":")
-    if wanted == name:
+    place, _, action = spec.partition(":")
+    wanted, _, turn = place.partition("@")
+    if wanted != name:
+        return
+    _times_reached[name] += 1
+    if not turn or _times_reached[name] == int(turn):
         _act(name, *action.partition(":")[::2])
 
 
@@ -35,6 +43,7 @@ def _act(name: str, verb: str, argument: str) -> None:
     elif verb == "sleep":
         time.sleep(float(argument))
     elif verb == "wait":
+        Path(f"{argument}.reached").touch()
         while not Path(argument).exists():
             time.sleep(0.01)
     else:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import psycopg2
 from psycopg2 import sql
 
+from kafka_pg_pipeline import failpoints
 from kafka_pg_pipeline.adapters.postgres.connection import Cursor
 from kafka_pg_pipeline.adapters.postgres.discretion import unprinted_driver_errors
 from kafka_pg_pipeline.domain.batches import CopyChunk
@@ -41,8 +42,16 @@ def copy_lines(
     statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT text)").format(table, _names(columns))
     payload = "".join(f"{line}\n" for line in lines).encode()
     with unprinted_driver_errors():
-        cursor.copy_expert(statement, io.BytesIO(payload), size=_COPY_PIECE_BYTES)
+        cursor.copy_expert(statement, _Payload(payload), size=_COPY_PIECE_BYTES)
     return cursor.rowcount
+
+
+class _Payload(io.BytesIO):
+    """COPY's input. Its second read comes when the server has begun to take rows."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        failpoints.reach("in_copy")
+        return super().read(size)
 
 
 def stage_of(columns: tuple[str, ...], number: int) -> Stage:
