@@ -320,7 +320,7 @@ def _gave_up(run: _Run) -> Callable[[tenacity.RetryCallState], bool]:
 
 def _outcome(run: _Run, rule: StopRule, lag_after: int) -> Outcome:
     if lag_after == 0:
-        return Outcome.END_OF_STREAM
+        return Outcome.FENCED if run.fenced and not run.entries else Outcome.END_OF_STREAM
     if rule.requested:
         return Outcome.STOPPED
     if rule.is_set() or run.records_left == 0:
