@@ -5,6 +5,8 @@ import pytest
 pytest_plugins = [
     "kafka_pg_pipeline_tests.fix_servers",
     "kafka_pg_pipeline_tests.fix_streams",
+    "kafka_pg_pipeline_tests.fix_pooler",
+    "kafka_pg_pipeline_tests.fix_proxy",
 ]
 
 
@@ -14,6 +16,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="4.2.0",
         choices=["4.2.0", "3.0.0"],
         help="version of Apache Kafka that the suite starts (3.0.0 runs with ZooKeeper)",
+    )
+    parser.addoption(
+        "--soak-seconds",
+        type=float,
+        default=20.0,
+        help="how long the soak test keeps breaking things (release check: 120)",
     )
 
 

@@ -155,12 +155,23 @@ class Bench:
             return [str(found) for found in session.inspection.verify(target).findings]
 
     def assert_exactly_once(self) -> None:
-        """The oracle: rows and dead letters are the committed records, each once; I2 to I4."""
-        rows = self.query("SELECT kafka_partition, kafka_offset FROM {table}")
-        dead = self.query("SELECT partition, record_offset FROM {schema}.dead_letter")
-        landed = [tuple(row) for row in rows + dead]
+        """The oracle: rows and dead letters are the committed records, each once; I2 to I4.
+
+        Where the table has a column ``id`` it holds the record's own.
+        """
+        rows = self.query(
+            "SELECT kafka_partition, kafka_offset, to_jsonb(target) ->> 'id' FROM {table} AS target"
+        )
+        dead = self.query("SELECT partition, record_offset, value FROM {schema}.dead_letter")
+        landed = [(partition, offset) for partition, offset, _ in rows + dead]
         assert len(landed) == len(set(landed)), "an offset landed twice"
-        assert set(landed) == set(self.read_all())
+        records = self.read_all()
+        assert set(landed) == set(records)
+        for partition, offset, identifier in rows:
+            if identifier is not None:
+                assert identifier == str(json.loads(records[partition, offset] or b"")["id"])
+        for partition, offset, value in dead:
+            assert (None if value is None else bytes(value)) == records[partition, offset]
         assert self.findings() == []
 
     def with_stream(self, **changes: Any) -> "Bench":

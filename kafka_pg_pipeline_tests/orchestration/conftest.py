@@ -7,13 +7,11 @@ from typing import Any
 
 import dagster as dg
 import pytest
-import yaml
 
 from kafka_pg_pipeline.definitions import build_definitions
 from kafka_pg_pipeline.settings.file import load_settings
+from kafka_pg_pipeline_tests.configuration import environment_of, write_file
 from kafka_pg_pipeline_tests.fix_streams import Bench
-
-PASSWORD_VARIABLE = "BENCH_PASSWORD"
 
 
 @dataclass(frozen=True)
@@ -37,39 +35,6 @@ class Location:
             return sensor.evaluate_tick(context)
 
 
-def write_file(path: Path, *benches: Bench, **streams: dict[str, Any]) -> None:
-    """The configuration file of the benches; keyword arguments add to a stream's section."""
-    kafka, postgres = benches[0].endpoints.kafka, benches[0].endpoints.postgres
-    document = {
-        "kafka": {
-            "bootstrap_servers": kafka.bootstrap_servers,
-            "request_timeout_seconds": kafka.request_timeout_seconds,
-        },
-        "postgres": {
-            "host": postgres.host,
-            "port": postgres.port,
-            "dbname": postgres.dbname,
-            "user": postgres.user,
-            "password": f"${{{PASSWORD_VARIABLE}}}",
-            "sslmode": postgres.sslmode,
-            "schema": postgres.schema_name,
-            "lock_timeout_seconds": postgres.lock_timeout_seconds,
-        },
-        "streams": {
-            bench.name: {
-                "topic": bench.stream.topic,
-                "table": bench.stream.table,
-                "metadata": {key.value: name for key, name in bench.stream.metadata.items()},
-                "isolation": bench.stream.isolation,
-                "start": str(bench.stream.start),
-                **streams.get(bench.name, {}),
-            }
-            for bench in benches
-        },
-    }
-    path.write_text(yaml.safe_dump(document))
-
-
 @pytest.fixture
 def make_location(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Writes the file of some benches and loads definitions from it."""
@@ -77,11 +42,7 @@ def make_location(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     def make(*benches: Bench, **streams: dict[str, Any]) -> Location:
         file = tmp_path / "pipeline.yaml"
         write_file(file, *benches, **streams)
-        secret = benches[0].endpoints.postgres.password
-        environment = {
-            PASSWORD_VARIABLE: secret.get_secret_value() if secret else "",
-            "KAFKA_PG_CONFIG": str(file),
-        }
+        environment = environment_of(benches[0], file)
         for name, value in environment.items():
             monkeypatch.setenv(name, value)
         return Location(file, environment, build_definitions(load_settings(file, environment)))

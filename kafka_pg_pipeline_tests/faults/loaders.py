@@ -1,0 +1,139 @@
+"""The product as a program of its own, at a failpoint: killed, frozen or made to wait."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from kafka_pg_pipeline_tests.configuration import environment_of, write_file
+from kafka_pg_pipeline_tests.fix_streams import Bench
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_SECONDS = 60
+# Runs its arguments as a program that dies with us: a frozen loader must not outlive a test
+# session that was ended by force. 1 is PR_SET_PDEATHSIG.
+_DIE_WITH_PARENT = (
+    "import ctypes, os, signal, sys\n"
+    "ctypes.CDLL(None).prctl(1, signal.SIGKILL)\n"
+    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+)
+
+
+@dataclass
+class Loader:
+    """One ``kafka-pg load`` process; what it says goes to files, so that it can be read early."""
+
+    process: "subprocess.Popen[bytes]"
+    output: Path
+    messages: Path
+
+    def said(self) -> str:
+        return self.messages.read_text()
+
+    def wait(self) -> int:
+        try:
+            return self.process.wait(PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            pytest.fail(f"still running after {PATIENCE_SECONDS} s: {self.said()}")
+
+    def finish(self) -> dict[str, Any]:
+        """Wait for success; the stream's part of the JSON report."""
+        assert self.wait() == 0, self.said()
+        return dict(json.loads(self.output.read_text())["streams"][0])
+
+    def fail(self) -> str:
+        """Wait for a failed run; what it said."""
+        assert self.wait() == 1, self.said()
+        return self.said()
+
+    def wait_killed(self) -> None:
+        assert self.wait() == -signal.SIGKILL, self.said()
+
+    def wait_frozen(self) -> None:
+        wait_until(lambda: psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED)
+
+    def freeze(self) -> None:
+        self.process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+
+class Gate:
+    """A failpoint's file: loaders that reach it wait for it to open."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __str__(self) -> str:
+        return f"wait:{self._path}"
+
+    def wait_reached(self) -> None:
+        wait_until(Path(f"{self._path}.reached").exists)
+
+    def open(self) -> None:
+        self._path.touch()
+
+
+class Loaders:
+    """Starts loaders of one bench, and ends those that are left."""
+
+    def __init__(self, bench: Bench, directory: Path) -> None:
+        self._bench = bench
+        self._directory = directory
+        self._file = directory / f"{bench.name}.yaml"
+        self._environment = environment_of(bench, self._file)
+        self.started: list[Loader] = []
+        write_file(self._file, bench)
+
+    def gate(self) -> Gate:
+        return Gate(self._directory / f"gate{len(self.started)}")
+
+    def start(self, failpoint: str | None = None, *options: str) -> Loader:
+        environment = {**os.environ, **self._environment, "PYTHONPATH": str(ROOT)}
+        if failpoint:
+            environment["KPP_FAILPOINT"] = failpoint
+        place = self._directory / f"{self._bench.name}-{len(self.started)}"
+        output, messages = place.with_suffix(".out"), place.with_suffix(".err")
+        with output.open("wb") as out, messages.open("wb") as err:
+            process = subprocess.Popen(
+                [
+                    *(sys.executable, "-c", _DIE_WITH_PARENT),
+                    *("-m", "kafka_pg_pipeline", "load", "--json", *options, self._bench.name),
+                ],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+            )
+        self.started.append(Loader(process, output, messages))
+        return self.started[-1]
+
+    def load(self) -> dict[str, Any]:
+        """One undisturbed run to the end."""
+        return self.start().finish()
+
+    def close(self) -> None:
+        for loader in self.started:
+            loader.kill()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not true within {seconds} s"
+        time.sleep(0.02)
