@@ -1,0 +1,302 @@
+"""Break the delivery protocol on purpose and see that the tests notice.
+
+Each mutation is applied to a copy of the repository; every test named with it must then fail, by
+an assertion or an error of its own, not because it could not be set up. Exit status: 0 where all
+mutants died, 1 where one survived, 2 where a mutation does not fit the code any more or the tests
+fail on the code as it stands.
+
+    python tools/mutations.py [--list] [--only NAME ...] [--no-baseline]
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+ROOT = Path(__file__).resolve().parents[1]
+LIMIT_SECONDS = 600
+_PARTS = ["kafka_pg_pipeline", "kafka_pg_pipeline_tests", "pyproject.toml"]
+_WRITER = "kafka_pg_pipeline/adapters/postgres/writer.py"
+_COMMIT = "kafka_pg_pipeline/adapters/postgres/commit.py"
+_POSITIONS = "kafka_pg_pipeline/sql/positions.sql"
+_PLANNING = "kafka_pg_pipeline/domain/planning.py"
+_READ = "kafka_pg_pipeline/pipeline/read.py"
+_PROCESSES = "kafka_pg_pipeline_tests/faults/test_processes.py"
+_POSTGRES = "kafka_pg_pipeline_tests/faults/test_postgres.py"
+_LOG = "kafka_pg_pipeline_tests/delivery/test_log.py"
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A piece of a file and what stands there instead; ``times`` is how often it must occur."""
+
+    path: str
+    old: str
+    new: str
+    times: int = 1
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """One way to get the protocol wrong, and the tests that must see it."""
+
+    name: str
+    edits: tuple[Edit, ...]
+    tests: tuple[str, ...]
+
+
+class StaleMutationError(Exception):
+    """A mutation's old text is not in the code."""
+
+
+_COMPARE_IN_LOCK = Edit(
+    _WRITER,
+    """        if cursor.fetchall() != _expected(batch):
+            raise _Fenced
+        failpoints.reach("after_lock")""",
+    """        cursor.fetchall()
+        failpoints.reach("after_lock")""",
+)
+_COMPARE_IN_UPDATE = Edit(
+    _POSITIONS,
+    """      AND state.next_offset = slice.start_offset
+      AND state.epoch = slice.epoch
+      AND state.topic_id IS NOT DISTINCT FROM slice.topic_id
+""",
+    "",
+)
+
+MUTATIONS = (
+    Mutation(
+        "no-compare-and-swap",
+        (
+            _COMPARE_IN_LOCK,
+            _COMPARE_IN_UPDATE,
+            # Else the ledger's unique key stands in for the comparison.
+            Edit(
+                _WRITER,
+                """            return cursor.fetchall() != _expected(batch)
+""",
+                """            return False
+""",
+            ),
+        ),
+        (
+            f"{_PROCESSES}::test_of_loaders_at_once_one_commits_and_all_succeed",
+            f"{_PROCESSES}::test_a_loader_frozen_in_its_copy_delays_nobody",
+        ),
+    ),
+    Mutation(
+        "no-compare-and-swap-but-the-ledger-key",
+        (_COMPARE_IN_LOCK, _COMPARE_IN_UPDATE),
+        (f"{_PROCESSES}::test_what_an_operator_skipped_is_not_loaded_by_a_zombie",),
+    ),
+    Mutation(
+        "lock-before-copy",
+        (
+            Edit(
+                _WRITER,
+                """                lambda cursor: self._copy_rows(cursor, batch),
+                lambda cursor: self._lock_positions(cursor, batch),
+""",
+                """                lambda cursor: self._lock_positions(cursor, batch),
+                lambda cursor: self._copy_rows(cursor, batch),
+""",
+            ),
+            Edit(
+                _WRITER,
+                """                lambda cursor: self._stage_rows(cursor, batch),
+                lambda cursor: self._lock_positions(cursor, batch),
+""",
+                """                lambda cursor: self._lock_positions(cursor, batch),
+                lambda cursor: self._stage_rows(cursor, batch),
+""",
+            ),
+        ),
+        (f"{_PROCESSES}::test_a_loader_frozen_in_its_copy_delays_nobody",),
+    ),
+    Mutation(
+        "compare-without-epoch",
+        (
+            Edit(_POSITIONS, "      AND state.epoch = slice.epoch\n", ""),
+            Edit(
+                _POSITIONS,
+                "SELECT partition, next_offset, epoch, topic_id\n",
+                "SELECT partition, next_offset, topic_id\n",
+                times=2,
+            ),
+            Edit(_WRITER, "            piece.position.epoch,\n", ""),
+        ),
+        (f"{_PROCESSES}::test_a_zombie_is_fenced_by_an_operator_alone",),
+    ),
+    Mutation(
+        "outcome-by-plain-select",
+        (
+            Edit(
+                _COMMIT,
+                'self._statements["lock_positions"]',
+                'self._statements["read_expected_positions"]',
+            ),
+        ),
+        (f"{_POSTGRES}::test_a_stuck_commit_is_waited_for_by_the_lock_not_by_a_look",),
+    ),
+    Mutation(
+        "last-offset-plus-one-for-position",
+        (
+            Edit(
+                _READ,
+                "progress.advance(reader.position(progress.plan.partition))",
+                "progress.advance(progress.next_offset)",
+            ),
+            Edit(_READ, "STALL_SECONDS = 20.0", "STALL_SECONDS = 1.0"),  # to hear it sooner
+        ),
+        (
+            f"{_LOG}::test_commit_markers_at_the_end_are_passed_by_position",
+            f"{_LOG}::test_aborted_records_are_absent_under_read_committed",
+        ),
+    ),
+    Mutation(
+        "no-topic-id-check",
+        (
+            Edit(
+                _PLANNING,
+                "    if stored == found:\n",
+                "    if stored.cluster_id == found.cluster_id:\n",
+            ),
+        ),
+        (
+            f"{_LOG}::test_a_recreated_topic_stops_the_stream_until_it_is_accepted[500]",
+            f"{_LOG}::test_a_topic_recreated_between_plan_and_write_is_noticed",
+        ),
+    ),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run what the command line asks for; the exit status."""
+    options = _parser().parse_args(arguments)
+    chosen = [m for m in MUTATIONS if not options.only or m.name in options.only]
+    if options.list:
+        for mutation in chosen:
+            _say(mutation.name)
+            for test in mutation.tests:
+                _say(f"    {test}")
+        return 0
+    try:
+        return _run(chosen, baseline=not options.no_baseline)
+    except StaleMutationError as error:
+        _say(str(error))
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Break the delivery protocol on purpose.")
+    parser.add_argument("--list", action="store_true", help="name the mutations and their tests")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        choices=[mutation.name for mutation in MUTATIONS],
+        help="these alone",
+    )
+    parser.add_argument(
+        "--no-baseline", action="store_true", help="trust that the tests pass as the code stands"
+    )
+    return parser
+
+
+def _run(chosen: Sequence[Mutation], *, baseline: bool) -> int:
+    for mutation in chosen:
+        for edit in mutation.edits:
+            _check(mutation, edit)
+    if baseline:
+        tests = tuple(dict.fromkeys(test for mutation in chosen for test in mutation.tests))
+        verdicts = _judge(None, tests)
+        if unfit := [test for test, verdict in verdicts.items() if verdict != "passed"]:
+            _say("these do not pass on the code as it stands: " + ", ".join(unfit))
+            return 2
+    survivors = 0
+    for mutation in chosen:
+        started = time.monotonic()
+        verdicts = _judge(mutation, mutation.tests)
+        survived = [test for test, verdict in verdicts.items() if verdict != "failed"]
+        survivors += bool(survived)
+        seconds = time.monotonic() - started
+        _say(f"{'SURVIVED' if survived else 'killed':9}{mutation.name} ({seconds:.0f} s)")
+        for test in survived:
+            _say(f"          {verdicts[test]}: {test}")
+    return 1 if survivors else 0
+
+
+def _check(mutation: Mutation, edit: Edit) -> None:
+    found = (ROOT / edit.path).read_text().count(edit.old)
+    if found != edit.times:
+        raise StaleMutationError(
+            f"{mutation.name}: {edit.path} holds this {found} times, not {edit.times}:\n{edit.old}"
+        )
+
+
+def _judge(mutation: Mutation | None, tests: Sequence[str]) -> dict[str, str]:
+    """What became of each test: passed, failed, or what kept it from being a verdict."""
+    with tempfile.TemporaryDirectory(prefix="kafka_pg_mutant_") as name:
+        directory = Path(name)
+        for part in _PARTS:
+            source = ROOT / part
+            if source.is_dir():
+                shutil.copytree(
+                    source, directory / part, ignore=shutil.ignore_patterns("__pycache__")
+                )
+            else:
+                shutil.copy2(source, directory / part)
+        for edit in mutation.edits if mutation else ():
+            path = directory / edit.path
+            path.write_text(path.read_text().replace(edit.old, edit.new))
+        return {test: _verdict(directory, test) for test in tests}
+
+
+def _verdict(directory: Path, test: str) -> str:
+    report = directory / "report.xml"
+    report.unlink(missing_ok=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
+    environment = {**os.environ, "PYTHONPATH": str(directory), "PYTHONDONTWRITEBYTECODE": "1"}
+    try:
+        subprocess.run(
+            [*command, f"--junitxml={report}", test],
+            cwd=directory,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=LIMIT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"no verdict within {LIMIT_SECONDS} s"
+    if not report.exists():
+        return "no report"
+    return _read_report(report)
+
+
+def _read_report(report: Path) -> str:
+    cases = list(ElementTree.parse(report).iter("testcase"))  # noqa: S314 - pytest wrote it
+    if not cases or any(case.find("skipped") is not None for case in cases):
+        return "not run"
+    if any(case.find("failure") is not None for case in cases):
+        return "failed"
+    if any(case.find("error") is not None for case in cases):
+        return "could not be set up"
+    return "passed"
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201 - this is a program
+
+
+if __name__ == "__main__":
+    sys.exit(main())
