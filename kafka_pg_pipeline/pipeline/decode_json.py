@@ -1,27 +1,42 @@
 """JSON bytes to the columns of one table: a fast way for what fits, an exact way for the rest.
 
-The fast way decodes straight into a generated struct of the columns' types. A value without a
-single backslash cannot hold a string that COPY would need escaped, nor U+0000 or a lone surrogate
-(JSON forbids raw control characters), so nothing is looked at twice. Whatever surprises, a
-backslash, another type, a bound exceeded, is decoded again the exact way, which alone decides
-what is a dead letter.
+The fast way decodes into a generated struct of the columns' types, a block of records at a time
+where it can. A value without a single backslash cannot hold a string that COPY would need
+escaped, nor U+0000 or a lone surrogate (JSON forbids raw control characters), so nothing is
+looked at twice. Whatever surprises, another type, a bound exceeded, U+0000, is decoded again the
+exact way, which alone decides what is a dead letter.
 """
 
 import json
-from collections.abc import Callable, Sequence
-from decimal import Decimal
+import re
+from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from typing import Annotated, Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from kafka_pg_pipeline.domain.records import Reason, Stage
 from kafka_pg_pipeline.domain.tables import Column, ColumnKind
 from kafka_pg_pipeline.pipeline.copy_text import NULL, escape
-from kafka_pg_pipeline.pipeline.json_literals import Unfit, write_literal
+from kafka_pg_pipeline.pipeline.encode_literals import (
+    MomentText,
+    Unfit,
+    check_all_text,
+    write_literal,
+)
 
 UNSET = msgspec.UNSET
+MAX_DEPTH = 256
 _BOM = b"\xef\xbb\xbf"
-_JSON_WHITESPACE = str.maketrans("\t\n\r", "   ")
+_BACKSLASH = ord("\\")
+# A block larger than this is decoded record by record: looking it over would cost a copy of it.
+_BLOCK_BYTES = 4 * 1024 * 1024
+_PLAIN_NUMBER_DIGITS = 1_000
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
+_BRACKETS = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
+_SURPRISES = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Unfit)
 
 
 class Rejected(Exception):  # noqa: N818 - a verdict on a record
@@ -34,22 +49,37 @@ class Rejected(Exception):  # noqa: N818 - a verdict on a record
         self.column = column
 
 
+class _Absent(str):
+    """SQL NULL where a record lacks the field: told by its type from a string it holds."""
+
+    __slots__ = ()
+
+
+_ABSENT = _Absent(NULL)
+
+
 class JsonDecoder:
     """Decodes record values into one table's columns.
 
-    ``decode`` returns COPY text or plain numbers a column, in the columns' order; UNSET where the
-    record leaves a column to its default.
+    What it returns a column is ready for the line's format: COPY text, or a number or a boolean
+    whose ``str`` is. It is UNSET where the record leaves a column to its default.
     """
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self._columns = tuple(columns)
-        self._decode_struct = _struct_decoder(self._columns)
-        self._decode_fields = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+        self._fields = tuple(column.field or column.name for column in columns)
+        self._decode_struct = _struct_decoder(self._columns, self._fields)
+        self._split = _splitter(self._fields)
         self._converters = tuple(
             (index, converter)
             for index, column in enumerate(columns)
             if (converter := _converter(column)) is not None
         )
+        self._moments = _indexes(columns, lambda column: column.kind is ColumnKind.TIMESTAMP)
+        self._texts = _indexes(columns, lambda column: column.kind in _TEXT_KINDS)
+        self._defaults = _indexes(columns, lambda column: column.has_default)
+        self._write_moment = MomentText()
+        self._all = tuple(range(len(self._columns)))
 
     def decode(self, value: bytes | None) -> tuple[Any, ...]:
         """The columns of one record.
@@ -59,37 +89,102 @@ class JsonDecoder:
         """
         if value is None:
             return tuple(map(_missing, self._columns))
-        if b"\\" not in value:
+        if is_too_deep(value):
+            raise Rejected(Stage.DECODE, Reason.TOO_DEEP)
+        if self._decode_struct is not None:
             try:
-                return self._decode_fast(value)
-            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Unfit):
+                return self._decode_fast(self._decode_struct, value)
+            except _SURPRISES:
                 pass  # the exact way finds out what it is
-        return self._decode_exactly(value)
+        return self.decode_exactly(value)
 
-    def _decode_fast(self, value: bytes) -> tuple[Any, ...]:
-        row = msgspec.structs.astuple(self._decode_struct(value))
-        if self._converters:
-            converted = list(row)
-            for index, convert in self._converters:
-                if row[index] is not None and row[index] is not UNSET:
-                    converted[index] = convert(row[index])
-            row = tuple(converted)
-        if None in row:
-            return tuple([NULL if item is None else item for item in row])
-        return row
+    def decode_block(
+        self, values: Sequence[bytes | None]
+    ) -> tuple[tuple[int, ...], list[Sequence[Any]]] | None:
+        """Many records at once, column by column; None where any of them surprises.
 
-    def _decode_exactly(self, value: bytes) -> tuple[Any, ...]:
-        fields = self._split(value)
+        Returns:
+            The indexes of the columns that all the records fill, and these columns' items.
+        """
+        if self._decode_struct is None or not self._columns:
+            return None
+        present = [value for value in values if value is not None]
+        text = _join_plain(present) if len(present) == len(values) else None
+        if text is None:
+            return None
+        try:
+            rows = map(astuple, map(self._decode_struct, present))
+            return self._arrange(list(zip(*rows, strict=True)), has_null=b"null" in text)
+        except (*_SURPRISES, Rejected):
+            return None
+
+    def decode_exactly(self, value: bytes) -> tuple[Any, ...]:
+        """The columns of one record, the exact way.
+
+        Raises:
+            Rejected: the record cannot become a row.
+        """
+        raws = self._find_raws(value.removeprefix(_BOM))
         return tuple(
-            _missing(column)
-            if (raw := fields.get(column.field or column.name)) is None
-            else _present(column, raw)
-            for column in self._columns
+            _missing(column) if raw is UNSET else _present(column, raw)
+            for column, raw in zip(self._columns, raws, strict=True)
         )
 
-    def _split(self, value: bytes) -> dict[str, msgspec.Raw]:
+    def _decode_fast(
+        self, decode_struct: Callable[[bytes], msgspec.Struct], value: bytes
+    ) -> tuple[Any, ...]:
+        row = list(astuple(decode_struct(value)))
+        for index, convert in self._converters:
+            if type(row[index]) is msgspec.Raw:
+                row[index] = convert(row[index])
+        for index in self._moments:
+            if type(row[index]) is int:
+                row[index] = self._write_moment(row[index])
+        if _BACKSLASH in value:
+            for index in self._texts:
+                if type(row[index]) is str:
+                    row[index] = _escape_checked(row[index])
+        if None in row:
+            return tuple([NULL if item is None else item for item in row])
+        return tuple(row)
+
+    def _arrange(
+        self, columns: list[Sequence[Any]], *, has_null: bool
+    ) -> tuple[tuple[int, ...], list[Sequence[Any]]] | None:
+        for index, convert in self._converters:
+            columns[index] = [
+                convert(item) if type(item) is msgspec.Raw else item for item in columns[index]
+            ]
+        for index in self._moments:
+            if int in set(map(type, columns[index])):
+                write = self._write_moment
+                columns[index] = [
+                    write(item) if type(item) is int else item for item in columns[index]
+                ]
+        if has_null:
+            columns = [
+                [NULL if item is None else item for item in column] if None in column else column
+                for column in columns
+            ]
+        return self._without_defaults(columns) if self._defaults else (self._all, columns)
+
+    def _without_defaults(
+        self, columns: list[Sequence[Any]]
+    ) -> tuple[tuple[int, ...], list[Sequence[Any]]] | None:
+        """Leave out what all the records leave out; None where only some do."""
+        left_out = set()
+        for index in self._defaults:
+            unset = columns[index].count(UNSET)
+            if unset == len(columns[index]):
+                left_out.add(index)
+            elif unset:
+                return None
+        filled = tuple(index for index in self._all if index not in left_out)
+        return filled, [columns[index] for index in filled]
+
+    def _find_raws(self, value: bytes) -> Sequence[Any]:
         try:
-            return self._decode_fields(value.removeprefix(_BOM))
+            return self._split(value)
         except msgspec.ValidationError:
             reason = Reason.NOT_AN_OBJECT
         except UnicodeDecodeError:
@@ -97,8 +192,33 @@ class JsonDecoder:
         except RecursionError:
             reason = Reason.TOO_DEEP
         except msgspec.DecodeError:
-            reason = _why_invalid(value.removeprefix(_BOM))
+            reason = _why_invalid(value)
         raise Rejected(Stage.DECODE, reason)
+
+
+def is_too_deep(value: bytes) -> bool:
+    """Whether arrays and objects lie in each other more than ``MAX_DEPTH`` deep."""
+    if len(value) <= 2 * MAX_DEPTH or value.count(b"{") + value.count(b"[") <= MAX_DEPTH:
+        return False
+    brackets = _STRING.sub(b"", value).translate(None, _NOT_BRACKETS)
+    return max(accumulate(map(_BRACKETS.__getitem__, brackets)), default=0) > MAX_DEPTH
+
+
+def _join_plain(values: Sequence[bytes]) -> bytes | None:
+    """All values one after the other; None where one of them is not for the fast way."""
+    sizes = list(map(len, values))
+    if sum(sizes) > _BLOCK_BYTES:
+        return None
+    text = b"".join(values)
+    if _BACKSLASH in text:
+        return None
+    if max(sizes, default=0) > 2 * MAX_DEPTH and any(map(is_too_deep, values)):
+        return None
+    return text
+
+
+def _indexes(columns: Sequence[Column], wanted: Callable[[Column], bool]) -> tuple[int, ...]:
+    return tuple(index for index, column in enumerate(columns) if wanted(column))
 
 
 def _missing(column: Column) -> Any:
@@ -126,32 +246,41 @@ def _present(column: Column, raw: msgspec.Raw) -> str:
 def _why_invalid(value: bytes) -> Reason:
     """A lone surrogate is truncated input to msgspec; the standard library lets it pass."""
     try:
-        json.loads(value.decode(), parse_constant=_refuse, parse_int=str, parse_float=str)
+        check_all_text(
+            json.loads(value.decode(), parse_constant=_refuse, parse_int=str, parse_float=str)
+        )
     except UnicodeDecodeError:
         return Reason.INVALID_UTF8
     except RecursionError:
         return Reason.TOO_DEEP
     except ValueError:
         return Reason.INVALID_JSON
-    return Reason.LONE_SURROGATE
+    except Unfit:
+        return Reason.LONE_SURROGATE
+    return Reason.INVALID_JSON
 
 
 def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-_FAST_TYPES: dict[ColumnKind, Any] = {
+# -- decoders generated from the columns ---------------------------------------------------------
+
+_FAST_TYPES: Mapping[ColumnKind, Any] = {
     ColumnKind.INTEGER: int,
-    ColumnKind.NUMERIC: Decimal,
     ColumnKind.DOUBLE: float,
     ColumnKind.BOOLEAN: bool,
     ColumnKind.TEXT: str,
-    ColumnKind.TIMESTAMP: str,
     ColumnKind.OTHER: str,
+    ColumnKind.TIMESTAMP: int | str,
 }
+_TEXT_KINDS = (ColumnKind.TEXT, ColumnKind.OTHER, ColumnKind.TIMESTAMP)
 
 
-def _struct_decoder(columns: tuple[Column, ...]) -> Callable[[bytes], msgspec.Struct]:
+def _struct_decoder(
+    columns: tuple[Column, ...], names: tuple[str, ...]
+) -> Callable[[bytes], msgspec.Struct] | None:
+    """Decodes what fits the columns' types; None where msgspec cannot name a field."""
     fields: list[Any] = []
     for index, column in enumerate(columns):
         kind: Any = _FAST_TYPES.get(column.kind, msgspec.Raw)
@@ -162,19 +291,43 @@ def _struct_decoder(columns: tuple[Column, ...]) -> Callable[[bytes], msgspec.St
         if column.has_default:
             fields.append((f"f{index}", kind | msgspec.UnsetType, UNSET))
         elif column.nullable:
-            fields.append((f"f{index}", kind, None))
+            fields.append((f"f{index}", kind, _ABSENT))
         else:
             fields.append((f"f{index}", kind))
-    names = {f"f{index}": column.field or column.name for index, column in enumerate(columns)}
-    struct = msgspec.defstruct("Row", fields, rename=names, gc=False, kw_only=True)
+    return _decoder(fields, names)
+
+
+def _splitter(names: tuple[str, ...]) -> Callable[[bytes], Sequence[Any]]:
+    """Finds each field's JSON text; UNSET where a record lacks it."""
+    raw = msgspec.Raw | msgspec.UnsetType
+    decode = _decoder([(f"f{index}", raw, UNSET) for index in range(len(names))], names)
+    if decode is not None:
+        return lambda value: astuple(decode(value))
+    decode_all = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+    def split(value: bytes) -> Sequence[Any]:
+        found = decode_all(value)
+        return [found.get(name, UNSET) for name in names]
+
+    return split
+
+
+def _decoder(fields: list[Any], names: tuple[str, ...]) -> Callable[[bytes], msgspec.Struct] | None:
+    if any(set(name) & {'"', "\\"} or min(name, default=" ") < " " for name in names):
+        return None
+    rename = {f"f{index}": name for index, name in enumerate(names)}
+    struct = msgspec.defstruct("Row", fields, rename=rename, gc=False, kw_only=True)
     return msgspec.json.Decoder(struct).decode
 
 
-def _converter(column: Column) -> Callable[[Any], str] | None:
+# -- what the fast way still has to convert ------------------------------------------------------
+
+
+def _converter(column: Column) -> Callable[[msgspec.Raw], str] | None:
     if column.kind is ColumnKind.JSON:
         return _json_text
     if column.kind is ColumnKind.NUMERIC:
-        return _plain_decimal
+        return _plain_number
     if column.kind in (ColumnKind.ARRAY, ColumnKind.BYTEA):
         return lambda raw: _present(column, raw)
     return None
@@ -182,14 +335,22 @@ def _converter(column: Column) -> Callable[[Any], str] | None:
 
 def _json_text(raw: msgspec.Raw) -> str:
     text = bytes(raw).decode()
-    if text == "null":
-        raise Unfit(Reason.MISSING_VALUE)  # SQL NULL, which the exact way writes
+    if text == "null" or "\\" in text:
+        raise Unfit(Reason.MISSING_VALUE)  # or not: the exact way decides
     # Without a backslash a raw control character can only be white space between tokens.
-    return text if text.isprintable() else text.translate(_JSON_WHITESPACE)
+    return text if text.isprintable() else escape(text)
 
 
-def _plain_decimal(number: Decimal) -> str:
-    text = str(number)
-    if "E" in text:
-        raise Unfit(Reason.OUT_OF_RANGE)  # perhaps; the exact way looks at the limits
+def _plain_number(raw: msgspec.Raw) -> str:
+    text = bytes(raw).decode()
+    if text[0] not in "-0123456789" or len(text) > _PLAIN_NUMBER_DIGITS:
+        raise Unfit(Reason.WRONG_TYPE)  # or not: the exact way decides
+    if "e" in text or "E" in text:
+        raise Unfit(Reason.OUT_OF_RANGE)  # ditto
     return text
+
+
+def _escape_checked(text: str) -> str:
+    if "\0" in text:
+        raise Unfit(Reason.NUL_CHARACTER)
+    return escape(text)

@@ -1,13 +1,19 @@
 """Records to COPY lines: one builder a batch, grouped by the columns that the lines fill."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from kafka_pg_pipeline.domain.batches import CopyChunk
-from kafka_pg_pipeline.domain.records import DeadLetter, Record, Stage
+from kafka_pg_pipeline.domain.records import DeadLetter, Reason, Record, Stage
 from kafka_pg_pipeline.domain.tables import TargetTable
 from kafka_pg_pipeline.pipeline.decode_json import UNSET, JsonDecoder, Rejected
-from kafka_pg_pipeline.pipeline.record_metadata import MetadataUnfit, MetadataWriter
+from kafka_pg_pipeline.pipeline.encode_literals import Unfit
+from kafka_pg_pipeline.pipeline.encode_metadata import MetadataUnfit, MetadataWriter
+
+# Records that are encoded at once, column by column, while none of them surprises. Larger blocks
+# gain next to nothing and lose more to a surprise.
+_BLOCK = 256
 
 
 class RowEncoder:
@@ -16,77 +22,129 @@ class RowEncoder:
     def __init__(self, target: TargetTable, *, topic: str) -> None:
         values = [column for column in target.columns if column.metadata is None]
         metadata = [column for column in target.columns if column.metadata is not None]
-        self.names = tuple(column.name for column in (*values, *metadata))
-        self.has_defaults = any(column.has_default for column in values)
+        self.value_names = tuple(column.name for column in values)
+        self.metadata_names = tuple(column.name for column in metadata)
         self.decoder = JsonDecoder(values)
         self.metadata = MetadataWriter(metadata, topic)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All columns, in the order in which lines fill them."""
+        return self.value_names + self.metadata_names
 
     def start_batch(self) -> "BatchBuilder":
         """An empty batch."""
         return BatchBuilder(self)
+
+    def encode(self, record: Record) -> tuple[Any, ...]:
+        """One record's items in the order of ``names``, UNSET where a default applies.
+
+        Raises:
+            Rejected: the record's value cannot become a row.
+            MetadataUnfit: one of its attributes cannot.
+        """
+        return self.decoder.decode(record.value) + self.metadata.write(record)
+
+    def encode_block(
+        self, records: Sequence[Record], values: Sequence[bytes | None]
+    ) -> tuple[tuple[str, ...], list[str]] | None:
+        """Columns and lines of many records; None where one of them wants a closer look."""
+        block = self.decoder.decode_block(values)
+        if block is None:
+            return None
+        filled, columns = block
+        if not columns:
+            return None
+        names = (*(self.value_names[index] for index in filled), *self.metadata_names)
+        try:
+            rows = zip(*columns, *self.metadata.write_block(records), strict=True)
+            return names, list(map(_line_format(names).__mod__, rows))
+        except Unfit:
+            return None
 
 
 class BatchBuilder:
     """Collects the lines of one batch, in the order of its records.
 
     Lines are kept apart by the columns they fill, since a record that lacks the field of a column
-    with a default leaves it out, so that PostgreSQL's default applies.
+    with a default leaves it out, so that PostgreSQL's default applies. ``record_bytes`` counts
+    the keys and values of all records, dead letters included; ``rows`` counts lines.
     """
 
     def __init__(self, encoder: RowEncoder) -> None:
         self._encoder = encoder
-        self._all_columns = "\t".join(["%s"] * len(encoder.names))
-        self._chunks: dict[tuple[str, ...], tuple[list[str], list[Record]]] = {}
+        self._all = encoder.names
+        self._chunks: dict[tuple[str, ...], _Lines] = {}
         self.record_bytes = 0
         self.rows = 0
         self.dead_letters: list[DeadLetter] = []
 
     def add(self, records: Sequence[Record]) -> None:
         """Encode the records of one partition, in offset order."""
-        decode, describe = self._encoder.decoder.decode, self._encoder.metadata.write
-        has_defaults, line_format = self._encoder.has_defaults, self._all_columns
-        lines, kept = self._chunk(self._encoder.names)
-        size = 0
-        before = len(self.dead_letters)
-        for record in records:
-            value = record.value
-            size += len(value or b"") + len(record.key or b"")
-            try:
-                row = decode(value) + describe(record)
-            except (Rejected, MetadataUnfit) as verdict:
-                self.dead_letters.append(_dead_letter(record, verdict))
-                continue
-            if has_defaults and UNSET in row:
-                self._add_partial(record, row)
-                continue
-            lines.append(line_format % row)
-            kept.append(record)
-        self.record_bytes += size
-        self.rows += len(records) - (len(self.dead_letters) - before)
+        for start in range(0, len(records), _BLOCK):
+            self._add_block(records[start : start + _BLOCK])
 
     def chunks(self) -> tuple[CopyChunk, ...]:
         """The lines so far, one chunk for each list of columns."""
         return tuple(
-            CopyChunk(names, tuple(lines), tuple(records))
-            for names, (lines, records) in self._chunks.items()
-            if lines
+            CopyChunk(names, tuple(lines.texts), tuple(lines.records))
+            for names, lines in self._chunks.items()
         )
 
-    def _chunk(self, names: tuple[str, ...]) -> tuple[list[str], list[Record]]:
-        return self._chunks.setdefault(names, ([], []))
+    def _add_block(self, records: Sequence[Record]) -> None:
+        values = [record.value for record in records]
+        keys = [record.key for record in records]
+        self.record_bytes += sum(map(len, filter(None, values))) + sum(map(len, filter(None, keys)))
+        block = self._encoder.encode_block(records, values)
+        if block is None:
+            for record in records:
+                self._add_one(record)
+            return
+        names, texts = block
+        lines = self._lines(names)
+        lines.texts += texts
+        lines.records += records
+        self.rows += len(texts)
 
-    def _add_partial(self, record: Record, row: tuple[Any, ...]) -> None:
-        filled = [
-            (name, item)
-            for name, item in zip(self._encoder.names, row, strict=True)
-            if item is not UNSET
-        ]
-        lines, kept = self._chunk(tuple(name for name, _ in filled))
-        lines.append("\t".join(str(item) for _, item in filled))
-        kept.append(record)
+    def _add_one(self, record: Record) -> None:
+        try:
+            row = self._encoder.encode(record)
+            names = self._all
+            if UNSET in row:
+                names, row = _leave_out_unset(names, row)
+            if not names:
+                # COPY cannot write a row of defaults alone.
+                raise Rejected(Stage.ENCODE, Reason.MISSING_VALUE)
+        except Rejected as verdict:
+            letter = DeadLetter(record, verdict.stage, verdict.reason, verdict.column)
+            self.dead_letters.append(letter)
+        except MetadataUnfit as verdict:
+            letter = DeadLetter(record, Stage.ENCODE, verdict.reason, verdict.column.name)
+            self.dead_letters.append(letter)
+        else:
+            lines = self._lines(names)
+            lines.texts.append(_line_format(names) % row)
+            lines.records.append(record)
+            self.rows += 1
+
+    def _lines(self, names: tuple[str, ...]) -> "_Lines":
+        return self._chunks.setdefault(names, _Lines())
 
 
-def _dead_letter(record: Record, verdict: Rejected | MetadataUnfit) -> DeadLetter:
-    if isinstance(verdict, Rejected):
-        return DeadLetter(record, verdict.stage, verdict.reason, verdict.column)
-    return DeadLetter(record, Stage.ENCODE, verdict.reason, verdict.column.name)
+@dataclass(slots=True)
+class _Lines:
+    """Lines for one list of columns, and the record that each was made from."""
+
+    texts: list[str] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+
+
+def _line_format(names: tuple[str, ...]) -> str:
+    return "\t".join(["%s"] * len(names))
+
+
+def _leave_out_unset(
+    names: tuple[str, ...], row: tuple[Any, ...]
+) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+    filled = [index for index, item in enumerate(row) if item is not UNSET]
+    return tuple(names[index] for index in filled), tuple(row[index] for index in filled)

@@ -1,8 +1,9 @@
 """Columns for a table that does not exist yet, from a sample of the records."""
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal, InvalidOperation
 
 import msgspec
 
@@ -10,38 +11,40 @@ from kafka_pg_pipeline.domain.column_types import describe_type
 from kafka_pg_pipeline.domain.tables import Column, MetadataField
 from kafka_pg_pipeline.errors import TargetError
 
+_BOM = b"\xef\xbb\xbf"
 _NAME_BYTES = 63
 _INT8 = 2**63
-_TIMESTAMP = re.compile(
-    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d(:?\d\d)?)", re.ASCII
+_INT8_DIGITS = 19
+_MOMENT = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)?(?:Z|[+-]\d\d(?::?\d\d)?)",
+    re.ASCII,
 )
 _METADATA_TYPES = {
-    MetadataField.TOPIC: ("text", "text"),
-    MetadataField.PARTITION: ("integer", "int4"),
-    MetadataField.OFFSET: ("bigint", "int8"),
-    MetadataField.TIMESTAMP: ("timestamp with time zone", "timestamptz"),
-    MetadataField.TIMESTAMP_TYPE: ("text", "text"),
-    MetadataField.KEY: ("bytea", "bytea"),
-    MetadataField.HEADERS: ("jsonb", "jsonb"),
+    MetadataField.TOPIC: "text",
+    MetadataField.PARTITION: "integer",
+    MetadataField.OFFSET: "bigint",
+    MetadataField.TIMESTAMP: "timestamp with time zone",
+    MetadataField.TIMESTAMP_TYPE: "text",
+    MetadataField.KEY: "bytea",
+    MetadataField.HEADERS: "jsonb",
 }
-_BASE_TYPES = {
+# pg_type's names of types that people, and we, write another way.
+_CATALOG_NAMES = {
+    "smallint": "int2",
+    "integer": "int4",
+    "int": "int4",
     "bigint": "int8",
-    "numeric": "numeric",
+    "decimal": "numeric",
+    "real": "float4",
     "double precision": "float8",
     "boolean": "bool",
+    "character varying": "varchar",
+    "character": "bpchar",
+    "char": "bpchar",
     "timestamp with time zone": "timestamptz",
-    "text": "text",
-    "jsonb": "jsonb",
+    "timestamp without time zone": "timestamp",
 }
-
-
-class _Literal(str):
-    """A number that is not an integer, as it was written."""
-
-    __slots__ = ()
-
-
-_decode = msgspec.json.Decoder(dict[str, Any], float_hook=_Literal).decode
+_decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def infer_columns(
@@ -60,87 +63,147 @@ def infer_columns(
         metadata: Column names by record attribute.
 
     Raises:
-        TargetError: two names differ in case only, or a name is longer than PostgreSQL's 63 bytes.
+        TargetError: two names differ in case only, a field has a metadata column's name, or a
+            name is longer than PostgreSQL's 63 bytes.
     """
-    types: dict[str, str | None] = {}
+    seen: dict[str, set[str]] = {}
     for value in values:
-        for name, item in _fields(value).items():
-            types[name] = _merge(types.get(name), _type_of(item))
-    names = list(dict.fromkeys([*types, *overrides]))
-    _check_names([*names, *metadata.values()])
-    columns = [_value_column(name, overrides.get(name) or types.get(name)) for name in names]
-    return (*columns, *(_metadata_column(field, name) for field, name in metadata.items()))
+        for name, raw in _fields(value).items():
+            seen.setdefault(name, set()).update(_kinds_of(bytes(raw)))
+    names = list(dict.fromkeys([*seen, *overrides]))
+    _check_names(names, list(metadata.values()))
+    columns = [
+        _column(name, overrides.get(name) or _choose_type(seen[name]), field=name) for name in names
+    ]
+    return (
+        *columns,
+        *(
+            _column(name, _METADATA_TYPES[field], metadata=field)
+            for field, name in metadata.items()
+        ),
+    )
 
 
-def _fields(value: bytes | None) -> dict[str, Any]:
+def _fields(value: bytes | None) -> Mapping[str, msgspec.Raw]:
     try:
-        return _decode(value) if value else {}
+        return _decode(value.removeprefix(_BOM)) if value else {}
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return {}
 
 
-def _type_of(item: Any) -> str | None:
-    if item is None:
-        return None
-    if isinstance(item, bool):
-        return "boolean"
-    if isinstance(item, int):
-        return "bigint" if -_INT8 <= item < _INT8 else "numeric"
-    if isinstance(item, _Literal):
-        return "double precision" if _fits_double(item) else "numeric"
-    if isinstance(item, str):
-        return "timestamp with time zone" if _TIMESTAMP.fullmatch(item) else "text"
-    return "jsonb"
+# -- types ---------------------------------------------------------------------------------------
+
+_LITERAL_KINDS = {
+    ord("n"): (),
+    ord("t"): ("boolean",),
+    ord("f"): ("boolean",),
+    ord("{"): ("jsonb",),
+    ord("["): ("jsonb",),
+}
+
+
+def _kinds_of(literal: bytes) -> Iterable[str]:
+    """What a JSON value says of its column's type; nothing where it is null."""
+    known = _LITERAL_KINDS.get(literal[0])
+    if known is not None:
+        return known
+    if literal[0] == ord('"'):
+        return ("moment",) if _is_moment(literal[1:-1].decode(errors="replace")) else ("text",)
+    return (_number_kind(literal.decode()),)
+
+
+def _number_kind(literal: str) -> str:
+    """``integer``: fits bigint and double precision; ``bigint``: bigint alone; or a fraction."""
+    digits = literal.lstrip("-")
+    if not digits.isdigit():
+        return "double" if _fits_double(literal) else "numeric"
+    if len(digits) > _INT8_DIGITS or not -_INT8 <= int(literal) < _INT8:
+        return "numeric"
+    return "integer" if int(float(literal)) == int(literal) else "bigint"
 
 
 def _fits_double(literal: str) -> bool:
-    """True where a double keeps all digits that were written (15 always survive)."""
-    digits = re.sub(r"[eE].*|\D", "", literal).strip("0")
-    return len(digits) <= 15 and abs(float(literal)) != float("inf")
+    """True where a double keeps all that was written."""
+    try:
+        return Decimal(repr(float(literal))) == Decimal(literal)
+    except InvalidOperation:
+        return False
 
 
-_NUMBERS = ("bigint", "double precision", "numeric")
+def _is_moment(text: str) -> bool:
+    """True for a date and time with its zone, in ISO 8601."""
+    match = _MOMENT.fullmatch(text)
+    if match is None:
+        return False
+    year, month, day, hour, minute, second = (int(part or 0) for part in match.groups())
+    try:
+        datetime(year, month, day, hour, minute, second)  # noqa: DTZ001 - only whether it exists
+    except ValueError:
+        return False
+    return True
 
 
-def _merge(one: str | None, other: str | None) -> str | None:
-    if one is None or other is None or one == other:
-        return one or other
-    if one in _NUMBERS and other in _NUMBERS:
-        return max(one, other, key=_NUMBERS.index)
-    return "jsonb" if "jsonb" in (one, other) else "text"
+def _choose_type(kinds: set[str]) -> str:
+    """The one type that takes all that was seen without loss."""
+    if "jsonb" in kinds:
+        return "jsonb"
+    if kinds == {"moment"}:
+        return "timestamp with time zone"
+    if kinds == {"boolean"}:
+        return "boolean"
+    if not kinds or not kinds <= {"integer", "bigint", "double", "numeric"}:
+        return "text"
+    if kinds <= {"integer", "bigint"}:
+        return "bigint"
+    return "double precision" if kinds <= {"integer", "double"} else "numeric"
 
 
-def _value_column(name: str, type_name: str | None) -> Column:
-    type_name = type_name or "text"
-    described = describe_type(_BASE_TYPES.get(type_name, type_name), "")
+def _column(
+    name: str,
+    type_name: str,
+    *,
+    field: str | None = None,
+    metadata: MetadataField | None = None,
+) -> Column:
+    base = re.sub(r"\(.*?\)", "", type_name).strip().lower()
+    described = describe_type(_CATALOG_NAMES.get(base, base), "A" if base.endswith("]") else "U")
     return Column(
         name=name,
         type_name=type_name,
         kind=described.kind,
         minimum=described.minimum,
         maximum=described.maximum,
-        field=name,
+        field=field,
+        metadata=metadata,
     )
 
 
-def _metadata_column(field: MetadataField, name: str) -> Column:
-    type_name, base_type = _METADATA_TYPES[field]
-    kind = describe_type(base_type, "").kind
-    return Column(name=name, type_name=type_name, kind=kind, metadata=field)
+# -- names ---------------------------------------------------------------------------------------
 
 
-def _check_names(names: Sequence[str]) -> None:
+def _check_names(fields: Sequence[str], metadata: Sequence[str]) -> None:
     seen: dict[str, str] = {}
-    for name in names:
-        if not name or len(name.encode()) > _NAME_BYTES or "\0" in name:
+    for name in fields:
+        _check_length(name)
+        other = seen.setdefault(name.lower(), name)
+        if other != name:
             raise TargetError(
-                f"field {name[:80]!r} cannot be a column: PostgreSQL's names have 1 to "
-                f"{_NAME_BYTES} bytes. Create the table by hand with the columns you want"
+                f"fields {other!r} and {name!r} would become columns that differ in case only: "
+                "create the table by hand with the columns you want"
             )
-        other = seen.setdefault(name.casefold(), name)
-        if other != name or names.count(name) > 1:
+    for name in metadata:
+        _check_length(name)
+        if name.lower() in seen:
             raise TargetError(
-                f"fields {other!r} and {name!r} would become columns that differ in case only, "
-                "or take a metadata column's name. Create the table by hand, or rename the "
-                "metadata column under `metadata`"
+                f"field {seen[name.lower()]!r} would take the name of the metadata column "
+                f"{name!r}: rename the metadata column under `metadata`, or create the table by "
+                "hand with the columns you want"
             )
+
+
+def _check_length(name: str) -> None:
+    if not name or len(name.encode()) > _NAME_BYTES or "\0" in name:
+        raise TargetError(
+            f"field {name[:80]!r} cannot be a column: PostgreSQL's names have 1 to {_NAME_BYTES} "
+            "bytes and no U+0000. Create the table by hand with the columns you want"
+        )
