@@ -6,6 +6,7 @@ is seen (the server answers ROLLBACK to the COMMIT of a failed transaction).
 """
 
 import os
+import select
 import socket
 import threading
 from collections.abc import Iterator, Mapping
@@ -143,13 +144,18 @@ class Primary:
         self._connection: Connection | None = None
 
     def connection(self) -> Connection:
-        """The open connection.
+        """The open connection, outside of any transaction.
+
+        One that the server ended while it was idle is replaced without a word: nothing was on
+        its way, and a restart would otherwise count once for each connection that it ended.
 
         Raises:
             AuthenticationError, PostgresUnavailableError: see ``connect``.
 
         """
-        if self._connection is None or self._connection.closed:
+        if self._connection is not None and _was_ended(self._connection):
+            self.close()
+        if self._connection is None:
             self._connection = self.open_another()
         return self._connection
 
@@ -188,6 +194,15 @@ class Primary:
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _was_ended(idle: Connection) -> bool:
+    """True where the server hung up, or said something unasked: goodbye, usually."""
+    if idle.closed:
+        return True
+    poll = select.poll()
+    poll.register(idle.fileno(), select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def roll_back(connection: Connection) -> None:
