@@ -1,7 +1,5 @@
 """Records that cannot become rows: stored with their batch, neighbours landed, within a budget."""
 
-import threading
-import time
 from typing import Any
 
 import pytest
@@ -13,8 +11,7 @@ from kafka_pg_pipeline.errors import (
     InvariantError,
 )
 from kafka_pg_pipeline.settings.models import BatchSettings, DeadLetterSettings
-from kafka_pg_pipeline_tests.fix_servers import connect
-from kafka_pg_pipeline_tests.fix_streams import Bench, load_in
+from kafka_pg_pipeline_tests.fix_streams import Bench
 
 CANARY = "canary-7b1e09"
 LETTERS = (
@@ -181,46 +178,3 @@ def test_no_content_of_a_record_is_in_an_error_or_on_standard_error(
         bench.load()
     said = capfd.readouterr()
     assert CANARY not in str(caught.value) + repr(caught.value.__cause__) + said.err + said.out
-
-
-def test_a_copy_cut_by_the_server_prints_no_row(
-    bench: Bench, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """libpq is known to print a COPY's context, row text and all, when the backend is ended."""
-    bench = bench.with_stream(batch=BatchSettings(max_seconds=30))
-    bench.create_topic()
-    bench.query(
-        "CREATE TABLE {table} (t text CONSTRAINT slow CHECK (pg_sleep(0.05) IS NOT NULL),"
-        " kafka_partition integer, kafka_offset bigint)"
-    )
-    bench.produce([{"t": f"{CANARY} {number}"} for number in range(400)])
-    connection = connect(bench.endpoints.postgres)
-    ended: list[int] = []
-
-    def end_backends() -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and len(ended) < 1:
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                    " WHERE query LIKE 'COPY%%' AND application_name LIKE %s"
-                    " AND query_start < clock_timestamp() - interval '0.5 s'",
-                    (f"%{bench.name}%",),
-                )
-                ended.extend(range(cursor.rowcount))
-            time.sleep(0.05)
-
-    thread = threading.Thread(target=end_backends)
-    thread.start()
-    try:
-        with bench.session() as session:
-            load_in(session, max_records=100)
-    finally:
-        thread.join()
-        connection.close()
-    assert ended
-    said = capfd.readouterr()
-    assert CANARY not in said.err + said.out
-    bench.query("ALTER TABLE {table} DROP CONSTRAINT slow")
-    bench.load()
-    bench.assert_exactly_once()

@@ -137,3 +137,14 @@ def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not true within {seconds} s"
         time.sleep(0.02)
+
+
+def count_idle_in_transaction(bench: Bench) -> int:
+    """Backends of the bench's loaders that hold a transaction open."""
+    return int(
+        bench.query(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE %s"
+            " AND state = 'idle in transaction'",
+            f"%{bench.name}%",
+        )[0][0]
+    )

@@ -6,7 +6,7 @@ from itertools import product
 import pytest
 
 from kafka_pg_pipeline_tests.faults.conftest import PLAIN, MakeLoaders
-from kafka_pg_pipeline_tests.faults.loaders import wait_until
+from kafka_pg_pipeline_tests.faults.loaders import count_idle_in_transaction, wait_until
 from kafka_pg_pipeline_tests.fix_streams import Bench
 
 pytestmark = pytest.mark.faults
@@ -198,13 +198,3 @@ def rows_by_epoch(bench: Bench) -> dict[int, int]:
 def count_stages(bench: Bench) -> int:
     stages = "SELECT count(*) FROM pg_class WHERE relname LIKE 'kafka_pg_stage%%'"
     return int(bench.query(stages)[0][0])
-
-
-def count_idle_in_transaction(bench: Bench) -> int:
-    return int(
-        bench.query(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE %s"
-            " AND state = 'idle in transaction'",
-            f"%{bench.name}%",
-        )[0][0]
-    )
