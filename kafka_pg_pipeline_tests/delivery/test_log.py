@@ -1,14 +1,10 @@
 """What Kafka's log can hold and do: transactions, compaction, retention, recreated topics."""
 
-import contextlib
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-import tenacity
-from confluent_kafka import Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Producer
 
 from kafka_pg_pipeline.domain.reports import Outcome
 from kafka_pg_pipeline.errors import (
@@ -20,6 +16,7 @@ from kafka_pg_pipeline.errors import (
 from kafka_pg_pipeline.local.kafka_server import KafkaServer
 from kafka_pg_pipeline.settings.models import BatchSettings, KafkaSettings, PostgresSettings
 from kafka_pg_pipeline_tests.fix_streams import Bench, BenchMaker, load_in
+from kafka_pg_pipeline_tests.topics import delete_before, open_transaction, recreate
 
 
 def in_first(_: int) -> int:
@@ -28,35 +25,6 @@ def in_first(_: int) -> int:
 
 def events(count: int, first: int = 0) -> list[dict[str, Any]]:
     return [{"id": number} for number in range(first, first + count)]
-
-
-@contextlib.contextmanager
-def open_transaction(bench: Bench, count: int) -> Iterator[Producer]:
-    """A transaction of ``count`` records in partition 0, flushed and left open."""
-    producer = Producer(
-        {
-            "bootstrap.servers": bench.bootstrap_servers,
-            "transactional.id": f"{bench.name}-{time.monotonic_ns()}",
-        }
-    )
-    producer.init_transactions(30)
-    producer.begin_transaction()
-    for number in range(count):
-        producer.produce(bench.stream.topic, b'{"id": %d}' % (1_000_000 + number), partition=0)
-    assert producer.flush(30) == 0
-    yield producer
-
-
-def delete_before(bench: Bench, partition: int, offset: int) -> None:
-    admin = AdminClient({"bootstrap.servers": bench.bootstrap_servers})
-    place = TopicPartition(bench.stream.topic, partition, offset)
-    admin.delete_records([place])[place].result(30)
-
-
-def recreate(bench: Bench, partitions: int = 3) -> None:
-    bench.delete_topic()
-    again = tenacity.Retrying(stop=tenacity.stop_after_delay(20), wait=tenacity.wait_fixed(0.2))
-    again(bench.create_topic, partitions)  # the deletion may still be on its way
 
 
 # -- case 5 ---------------------------------------------------------------------------------------
