@@ -1,0 +1,94 @@
+"""Reading ahead: one item at most, in one other thread, with errors where they belong."""
+
+import threading
+from collections.abc import Generator
+
+import pytest
+
+from kafka_pg_pipeline.pipeline.overlap import read_ahead
+
+
+class Source:
+    """Makes numbered items and remembers which thread did what."""
+
+    def __init__(self, count: int, fails_at: int | None = None) -> None:
+        self.count = count
+        self.fails_at = fails_at
+        self.made: list[int] = []
+        self.threads: set[str] = set()
+        self.closed = False
+        self.changed = threading.Condition()
+
+    def items(self) -> Generator[int, None, None]:
+        try:
+            for number in range(self.count):
+                if number == self.fails_at:
+                    raise ValueError(number)
+                with self.changed:
+                    self.threads.add(threading.current_thread().name)
+                    self.made.append(number)
+                    self.changed.notify_all()
+                yield number
+        finally:
+            self.threads.add(threading.current_thread().name)
+            self.closed = True
+
+    def wait_made(self, count: int) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.made) >= count, timeout=5)
+
+
+def test_all_items_come_in_order_from_one_other_thread() -> None:
+    source = Source(50)
+    with read_ahead(source.items()) as items:
+        assert list(items) == list(range(50))
+    assert source.closed
+    (thread,) = source.threads
+    assert thread.startswith("kafka-pg-read")
+
+
+def test_the_next_item_is_made_while_one_is_used_and_no_more() -> None:
+    source = Source(5)
+    with read_ahead(source.items()) as items:
+        assert next(items) == 0
+        source.wait_made(2)
+        assert next(items) == 1
+        source.wait_made(3)
+        assert source.made == [0, 1, 2]
+
+
+def test_nothing_is_read_before_it_is_asked_for() -> None:
+    source = Source(5)
+    with read_ahead(source.items()):
+        pass
+    assert source.made == []
+
+
+def test_an_error_of_the_source_comes_where_its_item_was_due() -> None:
+    source = Source(5, fails_at=2)
+    with read_ahead(source.items()) as items:
+        assert [next(items), next(items)] == [0, 1]
+        with pytest.raises(ValueError, match="2"):
+            next(items)
+    assert source.closed
+
+
+def fail_after_first(source: Source) -> None:
+    with read_ahead(source.items()) as items:
+        next(items)
+        raise RuntimeError("consumer")
+
+
+def test_an_error_of_the_consumer_closes_the_source() -> None:
+    source = Source(5)
+    with pytest.raises(RuntimeError, match="consumer"):
+        fail_after_first(source)
+    assert source.closed
+    assert len(source.made) <= 2
+
+
+def test_leaving_early_with_an_error_in_the_making_keeps_the_consumers_own() -> None:
+    source = Source(5, fails_at=1)
+    with pytest.raises(RuntimeError, match="consumer"):
+        fail_after_first(source)
+    assert source.closed
