@@ -32,6 +32,9 @@ def build_definitions(loaded: LoadedSettings) -> dg.Definitions:
         schedules=build_schedules(kafka_to_postgres, load_jobs, streams.by_name),
         sensors=[build_sensor(load_jobs, streams.by_name, status)] if load_jobs else [],
         resources=build_resources(loaded, os.environ),
+        # Also for runs launched on the assets themselves: a process for each op would cost more
+        # than most loads.
+        executor=dg.in_process_executor,
     )
 
 

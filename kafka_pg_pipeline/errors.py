@@ -4,6 +4,7 @@ PipelineError
  ├── ConfigurationError          the configuration file, an option or a name is wrong
  ├── TransientError              the same call may succeed later; nothing was moved
  │    ├── KafkaUnavailableError
+ │    │    └── TopicUnavailableError  a part of one topic has no leader; others may be fine
  │    ├── PostgresUnavailableError
  │    ├── ContentionError        a lock, deadlock or serialization conflict outlasted its retries
  │    └── OutcomeUnknownError    COMMIT was sent and its outcome could not be learned in time
@@ -38,6 +39,10 @@ class TransientError(PipelineError):
 
 class KafkaUnavailableError(TransientError):
     """No broker answered in time."""
+
+
+class TopicUnavailableError(KafkaUnavailableError):
+    """The cluster answers, but a part of this topic has no leader now."""
 
 
 class PostgresUnavailableError(TransientError):

@@ -4,6 +4,7 @@ Made for the sensor: one connection to each server for all streams, within one d
 state the servers are in.
 """
 
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -21,11 +22,15 @@ from kafka_pg_pipeline.errors import (
     KafkaUnavailableError,
     PipelineError,
     PostgresUnavailableError,
+    TopicUnavailableError,
 )
+from kafka_pg_pipeline.ports import TopicInspector
 from kafka_pg_pipeline.settings.models import PostgresSettings, StreamSettings
 
-# For all streams together; a sensor tick must end within 20 s (delivery.md 5.1).
-LOOK_SECONDS = 16.0
+# A tick of the sensor must end within 20 s (delivery.md 5.1). A look may take 10 s of servers that
+# are slow: 4 s for PostgreSQL's answer and 6 s for Kafka's; a PostgreSQL that froze takes 9 s. So
+# none begins later than this.
+LAST_LOOK_SECONDS = 8.0
 _KAFKA_SECONDS = 6.0
 
 
@@ -33,22 +38,34 @@ _KAFKA_SECONDS = 6.0
 class StreamLook:
     """What one look at a stream saw; ``trouble`` says why there was nothing to see.
 
-    ``readable`` counts offsets past the position that may be loaded now, ``blocked`` those behind
-    an open transaction.
+    ``position`` is the sum over the partitions. ``readable`` counts offsets past it that may be
+    loaded now, ``blocked`` those behind an open transaction. ``concern`` is what needs a run
+    though nothing is readable.
     """
 
     stream: str
+    position: int = 0
     readable: int = 0
     blocked: int = 0
     partitions: int = 0
+    concern: str | None = None
     trouble: str | None = None
+
+    @property
+    def wants_run(self) -> bool:
+        """True where a run would move something, or would say what is wrong."""
+        return self.trouble is None and (self.readable > 0 or self.concern is not None)
 
     def __str__(self) -> str:
         if self.trouble:
             return f"{self.stream}: {self.trouble}"
-        parts = [f"{self.readable} records to load" if self.readable else "up to date"]
+        parts = [self.concern] if self.concern else []
+        if self.readable:
+            parts.append(f"{self.readable} records to load past {self.position}")
         if self.blocked:
             parts.append(f"{self.blocked} records blocked by an open transaction")
+        if not parts:
+            parts.append(f"up to date at {self.position}")
         return f"{self.stream}: {', '.join(parts)} ({self.partitions} partitions)"
 
 
@@ -58,45 +75,55 @@ class Watch:
     def __init__(
         self,
         primary: Primary,
-        inspectors: Mapping[str, KafkaInspector],
+        inspectors: Mapping[str, TopicInspector],
         clock: Callable[[], float],
     ) -> None:
         self._primary = primary
         self._inspectors = inspectors
         self._clock = clock
-        self._deadline = clock() + LOOK_SECONDS
+        self._deadline = clock() + LAST_LOOK_SECONDS
         self._has_state: bool | None = None
-        self._down: dict[type[PipelineError], str] = {}
+        self._down: str | None = None
+
+    def look_at_all(self, streams: Mapping[str, StreamSettings]) -> Iterator[StreamLook]:
+        """Look at every stream, in another order each time.
+
+        Where the time does not suffice for all, it is not always the same ones that miss out.
+        """
+        names = list(streams)
+        for name in random.sample(names, len(names)):
+            yield self.look(name, streams[name])
 
     def look(self, name: str, stream: StreamSettings) -> StreamLook:
         """Look at one stream; never raises a PipelineError.
 
         A server that did not answer once is not asked again, or fifty streams would wait for it
-        fifty times.
+        fifty times. A topic without a leader holds up nobody but itself.
         """
         if self._down:
-            return StreamLook(name, trouble=next(iter(self._down.values())))
+            return StreamLook(name, trouble=self._down)
         if self._clock() > self._deadline:
             return StreamLook(name, trouble="not looked at, the time of this look is over")
         try:
             positions = self._fetch_positions(name, stream)
             snapshot = self._inspectors[stream.isolation].fetch_snapshot(stream.topic)
+        except TopicUnavailableError as error:
+            return StreamLook(name, trouble=str(error))
         except (KafkaUnavailableError, PostgresUnavailableError) as error:
-            self._down[type(error)] = str(error)
+            self._down = str(error)
             return StreamLook(name, trouble=str(error))
         except PipelineError as error:
             return StreamLook(name, trouble=str(error))
-        return StreamLook(
-            stream=name,
-            readable=_count_readable(stream, snapshot, positions),
-            blocked=count_blocked(snapshot),
-            partitions=len(snapshot.partitions),
-        )
+        return judge(name, stream, snapshot, positions)
 
     def fetch_seconds_since_commit(
         self, name: str, stream: StreamSettings, run_id: str
     ) -> float | None:
-        """Seconds since a run last committed a batch of the stream; None where it never did."""
+        """Seconds since a run last committed a batch of the stream; None where it never did.
+
+        Raises:
+            PipelineError: PostgreSQL could not say.
+        """
         if not self._fetch_has_state():
             return None
         inspection = PostgresInspection(self._primary, stream=name, topic=stream.topic)
@@ -149,17 +176,39 @@ def _impatient(postgres: PostgresSettings) -> PostgresSettings:
     )
 
 
-def _count_readable(
-    stream: StreamSettings, snapshot: TopicSnapshot, positions: tuple[Position, ...]
-) -> int:
-    """Offsets that a run would cover; a run is also needed to see that a topic is another one."""
+def judge(
+    name: str, stream: StreamSettings, snapshot: TopicSnapshot, positions: tuple[Position, ...]
+) -> StreamLook:
+    """What the log offers past the positions, and what else a run should see to."""
     next_offsets = {position.partition: position.next_offset for position in positions}
-    is_new = not positions
-    readable = 0
+    starts_at_end = not positions and stream.start == "latest"
+    position = readable = 0
     for bounds in snapshot.partitions:
-        start = next_offsets.get(bounds.partition, bounds.begin_offset)
-        if is_new and stream.start == "latest":
-            start = bounds.end_offset
+        usual = bounds.end_offset if starts_at_end else bounds.begin_offset
+        start = next_offsets.get(bounds.partition, usual)
+        position += start
         readable += max(0, bounds.end_offset - start)
-    recreated = any(position.identity != snapshot.identity for position in positions)
-    return max(readable, 1) if recreated else readable
+    return StreamLook(
+        stream=name,
+        position=position,
+        readable=readable,
+        blocked=count_blocked(snapshot),
+        partitions=len(snapshot.partitions),
+        concern=_find_concern(stream, snapshot, positions),
+    )
+
+
+def _find_concern(
+    stream: StreamSettings, snapshot: TopicSnapshot, positions: tuple[Position, ...]
+) -> str | None:
+    """What a run has to note or to report, however much there is to read."""
+    if not positions:
+        # The end is where the first run finds it: without one, every record would be too old.
+        return "its start at the end is not noted yet" if stream.start == "latest" else None
+    if any(position.identity != snapshot.identity for position in positions):
+        return "the topic is not the one that was loaded before"
+    for position in positions:
+        bounds = snapshot.bounds(position.partition)
+        if bounds is None or bounds.high_watermark < position.next_offset:
+            return "the log ends before the position"
+    return None

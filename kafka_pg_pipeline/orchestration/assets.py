@@ -7,10 +7,10 @@ import dagster as dg
 from kafka_pg_pipeline.domain.planning import LoadPlan
 from kafka_pg_pipeline.domain.tables import TableName
 from kafka_pg_pipeline.errors import ConfigurationError
-from kafka_pg_pipeline.orchestration.config import LimitsConfig
-from kafka_pg_pipeline.orchestration.failures import RETRY_POLICY
+from kafka_pg_pipeline.orchestration.config import USUAL_SECONDS, LimitsConfig
 from kafka_pg_pipeline.orchestration.loading import consume_stream, load_plan
 from kafka_pg_pipeline.orchestration.metadata import describe_plan, describe_report
+from kafka_pg_pipeline.orchestration.streams import tag_run
 from kafka_pg_pipeline.resources.build import find_endpoints
 from kafka_pg_pipeline.resources.kafka import KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
@@ -50,7 +50,6 @@ def build_table_asset(name: str, stream: StreamSettings) -> dg.AssetsDefinition:
     @dg.op(
         name=f"{name}__consume",
         ins={"topic": dg.In(dg.Nothing)},
-        retry_policy=RETRY_POLICY,
         description=f"Freeze what this run may take of `{stream.topic}`.",
     )
     def consume(
@@ -59,13 +58,14 @@ def build_table_asset(name: str, stream: StreamSettings) -> dg.AssetsDefinition:
         kafka: KafkaResource,
         postgres: PostgresResource,
     ) -> LoadPlan:
+        tag_run(context, name)
         plan = consume_stream(
             name,
             stream,
             find_endpoints(kafka, postgres),
             run_id=context.run_id,
             max_records=config.max_records,
-            max_seconds=config.max_seconds,
+            max_seconds=config.max_seconds or USUAL_SECONDS,
         )
         context.add_output_metadata(dict(describe_plan(plan)))
         return plan
@@ -73,7 +73,6 @@ def build_table_asset(name: str, stream: StreamSettings) -> dg.AssetsDefinition:
     @dg.op(
         name=f"{name}__load",
         out=dg.Out(dg.Nothing),
-        retry_policy=RETRY_POLICY,
         description=f"Load the plan into `{stream.table}`, each record exactly once.",
     )
     def load(
@@ -91,30 +90,41 @@ def build_table_asset(name: str, stream: StreamSettings) -> dg.AssetsDefinition:
         )
         context.add_output_metadata(dict(describe_report(report)))
 
-    @dg.graph_asset(
-        key=table_key(stream),
-        ins={"topic": dg.AssetIn(key=topic_key(stream), dagster_type=dg.Nothing)},
-        description=(
-            f"Records of the Kafka topic `{stream.topic}` as rows of `{stream.table}`, each "
-            f"exactly once (stream `{name}`, {stream.format}, {stream.mode})."
-        ),
-        group_name="streams",
-        kinds={"postgres", "kafka"},
-    )
+    @dg.graph(name=f"{name}__table", ins={"topic": dg.GraphIn()})
     def table(topic):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - Dagster's graph
         return load(consume(topic=topic))
 
-    return table
+    # Not @graph_asset: that derives the graph's name from the table's, which may hold any
+    # character, and two of which may become the same.
+    return dg.AssetsDefinition.from_graph(
+        table,
+        keys_by_input_name={"topic": topic_key(stream)},
+        keys_by_output_name={"result": table_key(stream)},
+        descriptions_by_output_name={
+            "result": f"Records of the Kafka topic `{stream.topic}` as rows of `{stream.table}`, "
+            f"each exactly once (stream `{name}`, {stream.format}, {stream.mode})."
+        },
+        tags_by_output_name={"result": {"dagster/kind/kafka": "", "dagster/kind/postgres": ""}},
+        metadata_by_output_name={"result": {"dagster/table_name": stream.table}},
+        group_name="streams",
+    )
 
 
 def build_table_assets(streams: Mapping[str, StreamSettings]) -> dict[str, dg.AssetsDefinition]:
     """The table asset of each stream, by the stream's name.
 
     Raises:
-        ConfigurationError: two streams fill one table.
+        ConfigurationError: two streams fill one table, or a table has the key of a topic.
     """
     owners: dict[dg.AssetKey, str] = {}
+    topics = {topic_key(stream) for stream in streams.values()}
     for name, stream in streams.items():
+        if table_key(stream) in topics:
+            raise ConfigurationError(
+                f"stream {name}: table {stream.table} has the name of a topic and lies in the "
+                "schema `kafka`: in Dagster kafka/<topic> is the topic's own asset, so load this "
+                "stream into another schema"
+            )
         other = owners.setdefault(table_key(stream), name)
         if other != name:
             raise ConfigurationError(

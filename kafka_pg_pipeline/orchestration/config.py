@@ -3,13 +3,26 @@
 import dagster as dg
 from pydantic import Field
 
+# A run that was given no time of its own starts no batch after this, and the next run goes on:
+# the tag dagster/max_runtime, a little later, would end it as a failure.
+USUAL_SECONDS = 600.0
+
 
 class ProduceConfig(dg.Config):
     """Which stream to produce to, and what."""
 
     stream: str | None = Field(None, description="stream of the file; the demo stream if unset")
-    count: int | None = Field(None, description="events to generate, or lines to take", ge=1)
-    file: str | None = Field(None, description="JSONL file whose lines become record values")
+    count: int | None = Field(
+        None,
+        description="events to generate, the source's count if unset; lines to take of a file "
+        "that is named here, all if unset",
+        ge=1,
+    )
+    file: str | None = Field(
+        None,
+        description="JSONL file whose lines become record values, as the code server sees it; "
+        "the source's if unset",
+    )
 
 
 class ConsumeConfig(dg.Config):
@@ -17,7 +30,9 @@ class ConsumeConfig(dg.Config):
 
     stream: str | None = Field(None, description="stream of the file; the demo stream if unset")
     max_records: int | None = Field(None, description="records to load at most", ge=1)
-    max_seconds: float | None = Field(None, description="start no new batch after this", gt=0)
+    max_seconds: float | None = Field(
+        None, description="start no new batch after this; ten minutes if unset", gt=0
+    )
 
 
 class LimitsConfig(dg.Config):
@@ -25,5 +40,5 @@ class LimitsConfig(dg.Config):
 
     max_records: int | None = Field(None, description="records to load at most", ge=1)
     max_seconds: float | None = Field(
-        600.0, description="start no new batch after this; the next run goes on", gt=0
+        None, description="start no new batch after this; ten minutes if unset", gt=0
     )

@@ -1,33 +1,44 @@
-"""Our errors as Dagster's: what can pass is retried, what needs a person fails at once."""
+"""Our errors as Dagster's: what can pass is retried, what needs a person fails at once.
 
+No op has a RetryPolicy: under one, Dagster also takes a termination for something to try again,
+and the run that somebody stopped goes on a few seconds later.
+"""
+
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import dagster as dg
 
 from kafka_pg_pipeline.errors import PipelineError, TransientError
+from kafka_pg_pipeline.settings.models import StreamSettings
 
 # The next tick of the sensor or schedule tries again anyway: two retries bridge a restart.
-RETRY_POLICY = dg.RetryPolicy(
-    max_retries=2, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
-)
+MAX_RETRIES = 2
+_LEAST_WAIT_SECONDS = 5.0
+_MOST_WAIT_SECONDS = 15.0
 
 
 @contextmanager
-def dagster_failures(stream: str) -> Iterator[None]:
-    """Let a passing fault be retried by the op's policy; stop at once at any other.
+def dagster_failures(
+    name: str | None, stream: StreamSettings | None = None, *, may_retry: bool = True
+) -> Iterator[None]:
+    """Have a passing fault retried, a few times, where that is harmless; stop at any other.
 
     Raises:
-        dagster.Failure: with our message, which names coordinates and cure, and no retry.
-        TransientError: as it was.
+        dagster.RetryRequested: caused by the passing fault.
+        dagster.Failure: with our message, which names coordinates and cure, and no retry; its
+            metadata say which stream, topic and table.
     """
     try:
         yield
-    except TransientError:
-        raise
     except PipelineError as error:
-        raise dg.Failure(
-            description=str(error),
-            metadata={"kafka/stream": stream, "kafka/error": type(error).__name__},
-            allow_retries=False,
-        ) from None
+        if may_retry and isinstance(error, TransientError):
+            wait = random.uniform(_LEAST_WAIT_SECONDS, _MOST_WAIT_SECONDS)  # noqa: S311 - a spread
+            raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=wait) from error
+        metadata = {"kafka/error": type(error).__name__}
+        if name is not None:
+            metadata["kafka/stream"] = name
+        if stream is not None:
+            metadata |= {"kafka/topic": stream.topic, "dagster/table_name": stream.table}
+        raise dg.Failure(str(error), metadata=metadata, allow_retries=False) from None

@@ -2,22 +2,23 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
 from kafka_pg_pipeline.assembly.produce import produce_to_stream
 from kafka_pg_pipeline.domain.planning import LoadPlan
 from kafka_pg_pipeline.orchestration.assets import table_key
-from kafka_pg_pipeline.orchestration.config import ConsumeConfig, ProduceConfig
-from kafka_pg_pipeline.orchestration.failures import RETRY_POLICY, dagster_failures
+from kafka_pg_pipeline.orchestration.config import USUAL_SECONDS, ConsumeConfig, ProduceConfig
+from kafka_pg_pipeline.orchestration.failures import dagster_failures
 from kafka_pg_pipeline.orchestration.loading import consume_stream, load_plan
 from kafka_pg_pipeline.orchestration.metadata import describe_plan, describe_report
-from kafka_pg_pipeline.orchestration.streams import STREAM_TAG, Streams
+from kafka_pg_pipeline.orchestration.streams import STREAM_TAG, Streams, tag_run
 from kafka_pg_pipeline.resources.build import find_endpoints
 from kafka_pg_pipeline.resources.kafka import KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
 
-# Longer than a run that stops taking batches after LimitsConfig's ten minutes.
+# Longer than USUAL_SECONDS: what is in flight then has time to end.
 _MAX_RUNTIME_SECONDS = "900"
 
 
@@ -31,12 +32,14 @@ def build_kafka_to_postgres(streams: Streams) -> dg.JobDefinition:
         kafka: KafkaResource,
         postgres: PostgresResource,
     ) -> None:
-        with dagster_failures(config.stream or "demo"):
+        with dagster_failures(config.stream):
             name, stream = streams.choose(config.stream)
-            if stream.source is None:
-                context.log.info("stream %s has no `source:`, nothing is produced", name)
-                context.add_output_metadata({"kafka/produced": 0, "kafka/skipped": True})
-                return
+        if stream.source is None:
+            context.log.info("stream %s has no `source:`, nothing is produced", name)
+            context.add_output_metadata({"kafka/produced": 0, "kafka/skipped": True})
+            return
+        # A second attempt would put the first one's acknowledged half on the topic again.
+        with dagster_failures(name, stream, may_retry=False):
             report = produce_to_stream(
                 name,
                 stream,
@@ -54,7 +57,6 @@ def build_kafka_to_postgres(streams: Streams) -> dg.JobDefinition:
 
     @dg.op(
         ins={"produced": dg.In(dg.Nothing)},
-        retry_policy=RETRY_POLICY,
         description="Freeze what this run may take of the stream's topic.",
     )
     def consume(
@@ -63,23 +65,22 @@ def build_kafka_to_postgres(streams: Streams) -> dg.JobDefinition:
         kafka: KafkaResource,
         postgres: PostgresResource,
     ) -> LoadPlan:
-        with dagster_failures(config.stream or "demo"):
+        with dagster_failures(config.stream):
             name, stream = streams.choose(config.stream)
-        context.instance.add_run_tags(context.run_id, {STREAM_TAG: name})
+        tag_run(context, name)
         plan = consume_stream(
             name,
             stream,
             find_endpoints(kafka, postgres),
             run_id=context.run_id,
             max_records=config.max_records,
-            max_seconds=config.max_seconds,
+            max_seconds=config.max_seconds or USUAL_SECONDS,
         )
         context.add_output_metadata(dict(describe_plan(plan)))
         return plan
 
     @dg.op(
         out=dg.Out(dg.Nothing),
-        retry_policy=RETRY_POLICY,
         description="Load the plan into the stream's table, each record exactly once.",
     )
     def load(
@@ -101,11 +102,23 @@ def build_kafka_to_postgres(streams: Streams) -> dg.JobDefinition:
         description="Produce (to a stream that has a source), consume and load one stream.",
         executor_def=dg.in_process_executor,
         tags={"dagster/max_runtime": _MAX_RUNTIME_SECONDS},
+        config=_usual_config(streams),
     )
     def kafka_to_postgres() -> None:
         load(consume(produce()))
 
     return kafka_to_postgres
+
+
+def _usual_config(streams: Streams) -> dict[str, Any]:
+    """What the launchpad shows to begin with; leaving all of it out means the same."""
+    stream = streams.default
+    return {
+        "ops": {
+            "produce": {"config": {"stream": stream, "count": None, "file": None}},
+            "consume": {"config": {"stream": stream, "max_records": None, "max_seconds": None}},
+        }
+    }
 
 
 def load_job_name(stream: str) -> str:

@@ -22,7 +22,10 @@ def consume_stream(
     max_seconds: float | None,
 ) -> LoadPlan:
     """Freeze what the run may take: ends and limits, no records and no start offsets."""
-    with dagster_failures(name), open_session(name, stream, endpoints, run_id=run_id) as session:
+    with (
+        dagster_failures(name, stream),
+        open_session(name, stream, endpoints, run_id=run_id) as session,
+    ):
         return freeze_plan(
             name, stream, session.inspector, max_records=max_records, max_seconds=max_seconds
         )
@@ -42,7 +45,7 @@ def load_plan(
     A cancelled run leaves the batch in flight by rolling it back.
     """
     with (
-        dagster_failures(plan.stream),
+        dagster_failures(plan.stream, stream),
         open_session(plan.stream, stream, endpoints, run_id=run_id) as session,
     ):
         report = session.loader.load(plan, stop=threading.Event())

@@ -1,9 +1,11 @@
 """What Dagster shows of a run: numbers as numbers, so that they are plotted over time."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import dagster as dg
 
+from kafka_pg_pipeline.domain.batches import BatchCounts, LedgerEntry
+from kafka_pg_pipeline.domain.offsets import OffsetRange
 from kafka_pg_pipeline.domain.planning import LoadPlan, count_blocked
 from kafka_pg_pipeline.domain.reports import LoadReport
 
@@ -35,17 +37,7 @@ def describe_plan(plan: LoadPlan) -> MetadataMap:
 def describe_report(report: LoadReport) -> MetadataMap:
     """Metadata of a load: from the ledger, not from what the run meant to do."""
     counts = report.counts
-    records = [
-        dg.TableRecord(
-            {
-                "partition": piece.partition,
-                "from": piece.start_offset,
-                "to": piece.end_offset,
-                "offsets": len(piece),
-            }
-        )
-        for piece in report.ranges
-    ]
+    records = [_describe_range(piece, report.entries) for piece in report.ranges]
     metadata: dict[str, dg.MetadataValue] = {
         "dagster/partition_row_count": dg.MetadataValue.int(counts.rows),
         "dagster/table_name": dg.MetadataValue.text(report.table),
@@ -67,9 +59,25 @@ def describe_report(report: LoadReport) -> MetadataMap:
     return metadata
 
 
+def _describe_range(piece: OffsetRange, entries: Iterable[LedgerEntry]) -> dg.TableRecord:
+    own = (entry.counts for entry in entries if entry.offsets.partition == piece.partition)
+    counts = sum(own, BatchCounts())
+    return dg.TableRecord(
+        {
+            "partition": piece.partition,
+            "from": piece.start_offset,
+            "to": piece.end_offset,
+            "offsets": len(piece),
+            "rows": counts.rows,
+            "dead letters": counts.dead,
+            "absent": counts.absent,
+        }
+    )
+
+
 def _schema(*names: str) -> dg.TableSchema:
     return dg.TableSchema([dg.TableColumn(name, "int") for name in names])
 
 
 _BOUNDS_SCHEMA = _schema("partition", "begin", "end", "high watermark")
-_RANGES_SCHEMA = _schema("partition", "from", "to", "offsets")
+_RANGES_SCHEMA = _schema("partition", "from", "to", "offsets", "rows", "dead letters", "absent")

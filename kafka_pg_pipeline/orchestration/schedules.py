@@ -6,6 +6,7 @@ from typing import Any
 import dagster as dg
 
 from kafka_pg_pipeline.orchestration.jobs import load_job_name
+from kafka_pg_pipeline.orchestration.streams import STREAM_TAG, Streams
 from kafka_pg_pipeline.settings.models import StreamSettings
 
 _EVERY_FIVE_MINUTES = "*/5 * * * *"
@@ -17,10 +18,12 @@ def build_schedules(
     streams: Mapping[str, StreamSettings],
 ) -> list[dg.ScheduleDefinition]:
     """All schedules, in UTC; they are off until somebody turns them on."""
+    default = Streams(streams).default
     schedules = [
         dg.ScheduleDefinition(
             name="kafka_to_postgres_schedule",
             target=kafka_to_postgres,
+            tags={STREAM_TAG: default} if default else None,
             cron_schedule=_EVERY_FIVE_MINUTES,
             execution_timezone="UTC",
             description="Produce and load the demo stream, or the first stream of the file.",

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from kafka_pg_pipeline.assembly.watch import StreamLook, Watch, open_watch
-from kafka_pg_pipeline.errors import ConfigurationError
+from kafka_pg_pipeline.errors import ConfigurationError, PipelineError
 from kafka_pg_pipeline.orchestration.jobs import load_job_name
 from kafka_pg_pipeline.orchestration.streams import STREAM_TAG
 from kafka_pg_pipeline.resources.build import find_endpoints
@@ -30,8 +30,10 @@ _BACKOFF_SECONDS = 30.0
 _MOST_BACKOFF_SECONDS = 900.0
 _RUNS_LOOKED_AT = 8
 
-_WAITING = (dg.DagsterRunStatus.QUEUED, dg.DagsterRunStatus.NOT_STARTED)
+# What waits in the queue will be taken from it; another run would only wait beside it.
+_WAITING = (dg.DagsterRunStatus.QUEUED,)
 _WORKING = (
+    dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
@@ -59,20 +61,22 @@ def build_sensor(
             endpoints = find_endpoints(kafka, postgres)
         except ConfigurationError as error:
             return dg.SkipReason(str(error))
-        requests, reasons = [], []
+        requests: dict[str, dg.RunRequest] = {}
+        reasons: dict[str, str] = {}
         with open_watch(endpoints) as watch:
-            for name, stream in streams.items():
-                look = watch.look(name, stream)
-                hold = _hold(context.instance, watch, look, stream)
+            for look in watch.look_at_all(streams):
+                name = look.stream
+                hold = _hold(context.instance, watch, look, streams[name])
                 if hold is None:
-                    requests.append(
-                        dg.RunRequest(job_name=load_job_name(name), tags={STREAM_TAG: name})
-                    )
-                reasons.append(str(look) if hold is None else hold)
-        context.log.info("; ".join(reasons))
+                    job = load_job_name(name)
+                    requests[name] = dg.RunRequest(job_name=job, tags={STREAM_TAG: name})
+                reasons[name] = str(look) if hold is None else hold
+        said = "; ".join(reasons[name] for name in streams)
         if not requests:
-            return dg.SkipReason("; ".join(reasons) or "the configuration file names no stream")
-        return dg.SensorResult(run_requests=requests)
+            return dg.SkipReason(said)
+        # Each tick that logs costs a file, so those that skip, nearly all of them, do not.
+        context.log.info(said)
+        return dg.SensorResult(run_requests=[requests[n] for n in streams if n in requests])
 
     return new_offsets_sensor
 
@@ -81,14 +85,17 @@ def _hold(
     instance: dg.DagsterInstance, watch: Watch, look: StreamLook, stream: StreamSettings
 ) -> str | None:
     """Why no run of this stream is asked for now; None where one is."""
-    if look.trouble or not look.readable:
+    if not look.wants_run:
         return str(look)
     records = instance.get_run_records(
         filters=dg.RunsFilter(tags={STREAM_TAG: look.stream}), limit=_RUNS_LOOKED_AT
     )
-    for record in records:
-        if _is_in_flight(record, watch, look, stream):
-            return f"{look}, run {record.dagster_run.run_id[:8]} is at it"
+    try:
+        for record in records:
+            if _is_in_flight(record, watch, look, stream):
+                return f"{look}, run {record.dagster_run.run_id[:8]} is at it"
+    except PipelineError as error:
+        return f"{look}, but whether a run is at it cannot be told: {error}"
     wait = _backoff_seconds(records)
     if wait > 0:
         return f"{look}, but the last run failed; trying again in {math.ceil(wait)} s"

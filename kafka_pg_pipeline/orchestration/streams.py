@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import dagster as dg
+
 from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.settings.models import StreamSettings
 
@@ -12,11 +14,26 @@ _DEMO = "demo"
 STREAM_TAG = "kafka_pg/stream"
 
 
+def tag_run(context: dg.OpExecutionContext, stream: str) -> None:
+    """Say on the run which stream it loads, where its launch did not.
+
+    A run of ``kafka_to_postgres`` learns it from its own configuration, and one that somebody
+    launched on the asset itself comes without any tag.
+    """
+    if context.run.tags.get(STREAM_TAG) != stream:
+        context.instance.add_run_tags(context.run_id, {STREAM_TAG: stream})
+
+
 @dataclass(frozen=True)
 class Streams:
     """All streams by name."""
 
     by_name: Mapping[str, StreamSettings]
+
+    @property
+    def default(self) -> str | None:
+        """The demo stream, else the first of the file; None where there is none."""
+        return _DEMO if _DEMO in self.by_name else next(iter(self.by_name), None)
 
     def choose(self, name: str | None) -> tuple[str, StreamSettings]:
         """The stream of that name; without a name the demo stream, else the first of the file.
@@ -24,10 +41,9 @@ class Streams:
         Raises:
             ConfigurationError: there is no such stream; names the near ones.
         """
-        if not self.by_name:
-            raise ConfigurationError("the configuration file names no stream")
+        name = name or self.default
         if name is None:
-            name = _DEMO if _DEMO in self.by_name else next(iter(self.by_name))
+            raise ConfigurationError("the configuration file names no stream")
         stream = self.by_name.get(name)
         if stream is None:
             near = difflib.get_close_matches(name, self.by_name) or list(self.by_name)

@@ -8,7 +8,8 @@ from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.settings.positions import Document, Path
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-ONE_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-[^}]*)?\}")
+# A secret has no default in the file: Dagster is told the variable alone.
+ONE_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-)?\}")
 
 
 def substitute(document: Document, environment: Mapping[str, str]) -> Any:

@@ -153,10 +153,3 @@ def command_line(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Com
         if process.poll() is None:
             process.kill()
             process.communicate()
-
-
-def wait_until(condition: Callable[[], Any], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.05)

@@ -20,8 +20,9 @@ import pytest
 from kafka_pg_pipeline.local.ports import pick_free
 from kafka_pg_pipeline.local.stack import LocalStack
 from kafka_pg_pipeline.settings.models import SourceSettings
-from kafka_pg_pipeline_tests.cli.conftest import CHECKOUT, CommandLine, wait_until
+from kafka_pg_pipeline_tests.cli.conftest import CHECKOUT, CommandLine
 from kafka_pg_pipeline_tests.fix_streams import Bench
+from kafka_pg_pipeline_tests.waiting import wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 

@@ -8,8 +8,9 @@ import time
 import pytest
 
 from kafka_pg_pipeline.settings.models import BatchSettings
-from kafka_pg_pipeline_tests.cli.conftest import CommandLine, wait_until
+from kafka_pg_pipeline_tests.cli.conftest import CommandLine
 from kafka_pg_pipeline_tests.fix_streams import Bench, BenchMaker
+from kafka_pg_pipeline_tests.waiting import wait_until
 
 pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
 

@@ -5,8 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import pytest
 
 from kafka_pg_pipeline_tests.configuration import environment_of, write_file
 from kafka_pg_pipeline_tests.fix_streams import Bench
+from kafka_pg_pipeline_tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60
@@ -130,13 +129,6 @@ class Loaders:
     def close(self) -> None:
         for loader in self.started:
             loader.kill()
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not true within {seconds} s"
-        time.sleep(0.02)
 
 
 def count_idle_in_transaction(bench: Bench) -> int:

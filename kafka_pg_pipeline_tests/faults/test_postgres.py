@@ -13,10 +13,11 @@ from kafka_pg_pipeline.local.postgres_server import PostgresServer
 from kafka_pg_pipeline.pipeline.load import RETRIES
 from kafka_pg_pipeline.settings.models import BatchSettings, KafkaSettings, PostgresSettings
 from kafka_pg_pipeline_tests.faults.conftest import STAGED, MakeLoaders, fill
-from kafka_pg_pipeline_tests.faults.loaders import count_idle_in_transaction, wait_until
+from kafka_pg_pipeline_tests.faults.loaders import count_idle_in_transaction
 from kafka_pg_pipeline_tests.fix_proxy import Loss
 from kafka_pg_pipeline_tests.fix_servers import connect
 from kafka_pg_pipeline_tests.fix_streams import Bench, BenchMaker
+from kafka_pg_pipeline_tests.waiting import wait_until
 
 pytestmark = pytest.mark.faults
 

@@ -6,8 +6,9 @@ from itertools import product
 import pytest
 
 from kafka_pg_pipeline_tests.faults.conftest import PLAIN, MakeLoaders
-from kafka_pg_pipeline_tests.faults.loaders import count_idle_in_transaction, wait_until
+from kafka_pg_pipeline_tests.faults.loaders import count_idle_in_transaction
 from kafka_pg_pipeline_tests.fix_streams import Bench
+from kafka_pg_pipeline_tests.waiting import wait_until
 
 pytestmark = pytest.mark.faults
 

@@ -14,11 +14,15 @@ from typing import Any
 import psutil
 import requests
 
-from kafka_pg_pipeline.cli.local_servers import DAGSTER_YAML
+from kafka_pg_pipeline.cli.local_servers import read_dagster_yaml
 from kafka_pg_pipeline.local.ports import pick_free
 
 ROOT = Path(__file__).parents[2]
 PROGRAMS = Path(sys.executable).parent
+REPOSITORY = {
+    "repositoryName": "__repository__",
+    "repositoryLocationName": "kafka_pg_pipeline",
+}
 
 
 @dataclass(frozen=True)
@@ -37,18 +41,57 @@ class DagsterDev:
         return dict(document["data"])
 
     def run_ids(self) -> list[str]:
-        data = self.query("{ runsOrError { ... on Runs { results { runId status } } } }")
+        data = self.query("{ runsOrError { ... on Runs { results { runId } } } }")
         return [run["runId"] for run in data["runsOrError"]["results"]]
+
+    def has_unfinished_runs(self) -> bool:
+        data = self.query(
+            "{ runsOrError(filter: {statuses: [QUEUED, STARTING, STARTED]})"
+            " { ... on Runs { results { runId } } } }"
+        )
+        return bool(data["runsOrError"]["results"])
+
+    def status(self, run_id: str) -> str:
+        data = self.query(
+            "query($id: ID!) { runOrError(runId: $id) { ... on Run { status } } }", id=run_id
+        )
+        return str(data["runOrError"]["status"])
+
+    def launch(self, job: str) -> str:
+        """What the launchpad's button does; the run's id."""
+        data = self.query(
+            """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
+                 ... on LaunchRunSuccess { run { runId } } } }""",
+            params={"selector": {**REPOSITORY, "jobName": job}, "runConfigData": {}},
+        )
+        return str(data["launchRun"]["run"]["runId"])
+
+    def terminate(self, run_id: str) -> None:
+        """What the UI's "Terminate" does."""
+        self.query(
+            """mutation($id: String!) { terminateRun(runId: $id) {
+                 ... on TerminateRunSuccess { run { runId } } } }""",
+            id=run_id,
+        )
+
+    def load_error(self) -> str | None:
+        """Why the code location could not be loaded, as the UI shows it, causes and all."""
+        data = self.query(
+            """{ workspaceOrError { ... on Workspace { locationEntries { locationOrLoadError {
+                 ... on PythonError { message errorChain { error { message } } } } } } } }"""
+        )
+        entries = data["workspaceOrError"].get("locationEntries") or [{}]
+        error = entries[0].get("locationOrLoadError") or {}
+        if "message" not in error:
+            return None
+        causes = [link["error"]["message"] for link in error["errorChain"]]
+        return "\n".join([error["message"], *causes])
 
     def sensor_ticks(self, sensor: str) -> list[dict[str, Any]]:
         data = self.query(
             """query($selector: SensorSelector!) { sensorOrError(sensorSelector: $selector) {
                  ... on Sensor { sensorState { ticks(limit: 20) { status skipReason } } } } }""",
-            selector={
-                "repositoryName": "__repository__",
-                "repositoryLocationName": "kafka_pg_pipeline",
-                "sensorName": sensor,
-            },
+            selector={**REPOSITORY, "sensorName": sensor},
         )
         return list(data["sensorOrError"]["sensorState"]["ticks"])
 
@@ -67,7 +110,7 @@ def child_environment(home: Path, extra: Mapping[str, str]) -> dict[str, str]:
 def dagster_dev(home: Path, extra: Mapping[str, str]) -> Iterator[DagsterDev]:
     """Start ``dagster dev`` and wait until it answers; all it started ends with the block."""
     home.mkdir(exist_ok=True)
-    (home / "dagster.yaml").write_text(DAGSTER_YAML)
+    (home / "dagster.yaml").write_bytes(read_dagster_yaml())
     port = pick_free()
     log = home / "dev.log"
     command = [
@@ -107,7 +150,7 @@ def _wait_until_loaded(dev: DagsterDev, process: "subprocess.Popen[bytes]") -> N
             )
         except requests.RequestException:
             data = {}
-        if data.get("repositoriesOrError", {}).get("nodes"):
+        if data.get("repositoriesOrError", {}).get("nodes") or (data and dev.load_error()):
             return
         time.sleep(0.5)
     raise AssertionError(dev.log.read_text()[-3000:])

@@ -6,8 +6,8 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from kafka_pg_pipeline.orchestration import failures
 from kafka_pg_pipeline.orchestration.loading import consume_stream, load_plan
-from kafka_pg_pipeline.settings.models import StreamSettings
 from kafka_pg_pipeline_tests.fix_servers import connect
 from kafka_pg_pipeline_tests.fix_streams import Bench, BenchMaker
 from kafka_pg_pipeline_tests.orchestration.conftest import Location
@@ -107,11 +107,12 @@ def test_a_load_tells_ranges_counts_bytes_time_and_lag(
     assert metadata["kafka/seconds"] > 0
     assert metadata["kafka/rows_per_second"] > 0
     assert metadata["dagster/table_name"] == bench.stream.table
-    ranges = [record.data for record in metadata["kafka/ranges"].records]
-    assert [(r["partition"], r["from"], r["to"]) for r in ranges] == [
-        (0, 0, 11),
-        (1, 0, 10),
-        (2, 0, 10),
+    names = ("partition", "from", "to", "offsets", "rows", "dead letters", "absent")
+    records = [record.data for record in metadata["kafka/ranges"].records]
+    assert [tuple(record[name] for name in names) for record in records] == [
+        (0, 0, 11, 11, 10, 1, 0),
+        (1, 0, 10, 10, 10, 0, 0),
+        (2, 0, 10, 10, 10, 0, 0),
     ]
 
 
@@ -156,6 +157,14 @@ def test_what_needs_a_person_fails_at_once_with_the_cure(
     assert not result.success
     assert not [e for e in result.all_events if e.event_type_value == "STEP_UP_FOR_RETRY"]
     assert bench.stream.topic in failure_text(result)
+    [failed] = [e for e in result.all_events if e.event_type_value == "STEP_FAILURE"]
+    metadata = failed.step_failure_data.user_failure_data.metadata
+    assert {name: value.value for name, value in metadata.items()} == {
+        "kafka/error": "TopicMissingError",
+        "kafka/stream": bench.name,
+        "kafka/topic": bench.stream.topic,
+        "dagster/table_name": bench.stream.table,
+    }
 
 
 def test_what_can_pass_is_retried(
@@ -165,6 +174,8 @@ def test_what_can_pass_is_retried(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Another session holds the position for longer than the loader's own retries."""
+    monkeypatch.setattr(failures, "_LEAST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(failures, "_MOST_WAIT_SECONDS", 0.5)
     bench = bench.with_postgres(lock_timeout_seconds=0.2)
     bench.create_topic()
     bench.produce([{"id": 1}])
@@ -178,22 +189,10 @@ def test_what_can_pass_is_retried(
         cursor.execute(f"SELECT FROM {bench.endpoints.postgres.schema_name}.state FOR UPDATE")
         result = run(location, f"load_{bench.name}", instance)
         retries = [e for e in result.all_events if e.event_type_value == "STEP_UP_FOR_RETRY"]
-        assert retries
+        assert len(retries) == failures.MAX_RETRIES
         assert not result.success
+        assert "another session held a lock" in failure_text(result)
     finally:
         holder.close()
     assert bench.load().counts.rows == 1
     bench.assert_exactly_once()
-
-
-def test_two_streams_of_one_table_are_refused_with_both_names(
-    bench: Bench, bench_maker: BenchMaker, make_location: Any
-) -> None:
-    other = bench_maker.make(bench.endpoints.kafka, bench.endpoints.postgres, table="public.same")
-    first = Bench(
-        bench.name,
-        StreamSettings(topic=bench.stream.topic, table="public.same"),
-        bench.endpoints,
-    )
-    with pytest.raises(Exception, match=f"{first.name} and {other.name}"):
-        make_location(first, other)

@@ -60,7 +60,7 @@ def test_a_loaded_stream_is_skipped_with_its_numbers(
     bench.load()
     tick = make_location(bench).tick(instance)
     assert requested(tick) == []
-    assert tick.skip_message == f"{bench.name}: up to date (3 partitions)"
+    assert tick.skip_message == f"{bench.name}: up to date at 1 (3 partitions)"
 
 
 def test_an_open_transaction_alone_starts_no_run(

@@ -18,7 +18,7 @@ from kafka_pg_pipeline.adapters.kafka.metadata import TopicMetadata, fetch_topic
 from kafka_pg_pipeline.adapters.kafka.reachability import DIAGNOSIS_SECONDS
 from kafka_pg_pipeline.adapters.kafka.retry import retry_transient
 from kafka_pg_pipeline.domain.offsets import PartitionBounds, TopicIdentity, TopicSnapshot
-from kafka_pg_pipeline.errors import KafkaUnavailableError, TopicMissingError
+from kafka_pg_pipeline.errors import TopicMissingError, TopicUnavailableError
 from kafka_pg_pipeline.settings.models import KafkaSettings
 
 T = TypeVar("T")
@@ -134,7 +134,7 @@ class KafkaInspector:
         metadata = fetch_topic_metadata(session.keeper.manager, topic)
         if metadata.leaderless:
             names = ", ".join(f"{topic}[{partition}]" for partition in metadata.leaderless)
-            raise KafkaUnavailableError(
+            raise TopicUnavailableError(
                 f"no broker leads {names}; wait until the cluster has elected a leader, or start "
                 "the broker that holds it"
             )
@@ -167,5 +167,5 @@ class KafkaInspector:
         missing = [p for p in metadata.partitions if offsets.get(p) is None]
         if missing:
             names = ", ".join(f"{topic}[{partition}]" for partition in missing)
-            raise KafkaUnavailableError(f"the broker did not say the offsets of {names}; try again")
+            raise TopicUnavailableError(f"the broker did not say the offsets of {names}; try again")
         return {partition: offsets[partition] for partition in metadata.partitions}
