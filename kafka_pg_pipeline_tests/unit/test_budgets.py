@@ -5,7 +5,7 @@ import pytest
 from kafka_pg_pipeline.domain.batches import EncodedBatch
 from kafka_pg_pipeline.domain.budgets import DeadLetterBudget
 from kafka_pg_pipeline.errors import DeadLetterBudgetError
-from kafka_pg_pipeline_tests.unit.batches import batch_of, letter_of, slice_of
+from kafka_pg_pipeline_tests.batches import batch_of, letter_of, slice_of
 
 
 def rejected(dead: int, visible: int) -> EncodedBatch:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kafka_pg_pipeline.domain.fingerprints import fingerprint
-from kafka_pg_pipeline_tests.unit.batches import PlainRecord
+from kafka_pg_pipeline_tests.batches import PlainRecord
 
 PARTS = st.none() | st.binary(max_size=8)
 

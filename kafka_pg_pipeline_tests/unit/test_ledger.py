@@ -9,7 +9,7 @@ from kafka_pg_pipeline.domain.batches import BatchCounts
 from kafka_pg_pipeline.domain.offsets import OffsetRange
 from kafka_pg_pipeline.domain.reports import merge_ranges
 from kafka_pg_pipeline.errors import InvariantError
-from kafka_pg_pipeline_tests.unit.batches import batch_of, letter_of, slice_of
+from kafka_pg_pipeline_tests.batches import batch_of, letter_of, slice_of
 
 
 def test_each_partition_gets_a_line_of_its_own() -> None:
