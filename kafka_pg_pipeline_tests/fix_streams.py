@@ -20,6 +20,7 @@ from kafka_pg_pipeline.assembly.session import StreamSession, open_session
 from kafka_pg_pipeline.domain.reports import LoadReport
 from kafka_pg_pipeline.pipeline.plan import freeze_plan
 from kafka_pg_pipeline.settings.models import KafkaSettings, PostgresSettings, StreamSettings
+from kafka_pg_pipeline_tests.encoding import FakeRecord
 from kafka_pg_pipeline_tests.fix_servers import connect
 
 OFFSET_COLUMNS = {"partition": "kafka_partition", "offset": "kafka_offset"}
@@ -61,14 +62,20 @@ class Bench:
         partition: Callable[[int], int] = lambda index: index % 3,
         **config: Any,
     ) -> None:
-        """Produce values (bytes and None as they are, the rest as JSON) and wait for the acks."""
+        """Produce values (bytes and None as they are, the rest as JSON) and wait for the acks.
+
+        A ``FakeRecord`` is sent with its key, its headers and its timestamp (0 is now).
+        """
         producer = Producer({"bootstrap.servers": self.bootstrap_servers, **config})
         failures: list[Any] = []
         for index, value in enumerate(values):
-            encoded = value if isinstance(value, bytes | None) else json.dumps(value).encode()
+            record = value if isinstance(value, FakeRecord) else FakeRecord(_encode(value))
             producer.produce(
                 self.stream.topic,
-                value=encoded,
+                value=record.value,
+                key=record.key,
+                headers=list(record.headers),
+                timestamp=record.timestamp,
                 partition=partition(index),
                 on_delivery=lambda error, _: failures.append(error) if error else None,
             )
@@ -160,7 +167,7 @@ class Bench:
         Where the table has a column ``id`` it holds the record's own.
         """
         rows = self.query(
-            "SELECT kafka_partition, kafka_offset, to_jsonb(target) ->> 'id' FROM {table} AS target"
+            "SELECT kafka_partition, kafka_offset, to_json(target) ->> 'id' FROM {table} AS target"
         )
         dead = self.query("SELECT partition, record_offset, value FROM {schema}.dead_letter")
         landed = [(partition, offset) for partition, offset, _ in rows + dead]
@@ -180,6 +187,10 @@ class Bench:
     def with_postgres(self, **changes: Any) -> "Bench":
         postgres = self.endpoints.postgres.model_copy(update=changes)
         return replace(self, endpoints=replace(self.endpoints, postgres=postgres))
+
+
+def _encode(value: Any) -> bytes | None:
+    return value if isinstance(value, bytes | None) else json.dumps(value).encode()
 
 
 def load_in(session: StreamSession, *, max_records: int | None = None) -> LoadReport:
@@ -211,9 +222,8 @@ class BenchMaker:
 
     def clean_up(self) -> None:
         for bench in self.made:
-            schema = bench.stream.table.partition(".")[0]
-            pipeline = bench.endpoints.postgres.schema_name
-            bench.query(f"DROP SCHEMA IF EXISTS {schema}, {pipeline} CASCADE")
+            mark = bench.name.removeprefix("s_")  # never a schema that others use too
+            bench.query(f"DROP SCHEMA IF EXISTS t_{mark}, kpg_{mark} CASCADE")
 
 
 @pytest.fixture

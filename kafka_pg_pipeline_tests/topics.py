@@ -23,7 +23,8 @@ def open_transaction(bench: Bench, count: int) -> Iterator[Producer]:
     producer.init_transactions(30)
     producer.begin_transaction()
     for number in range(count):
-        producer.produce(bench.stream.topic, b'{"id": %d}' % (1_000_000 + number), partition=0)
+        value = b'{"id": %d}' % (1_000_000 + number)
+        producer.produce(bench.stream.topic, value, key=b"%d" % number, partition=0)
     assert producer.flush(30) == 0
     yield producer
 

@@ -1,11 +1,14 @@
 """What Kafka's log can hold and do: transactions, compaction, retention, recreated topics."""
 
+import threading
 import time
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 
+from kafka_pg_pipeline.domain.batches import WriteResult
+from kafka_pg_pipeline.domain.planning import count_blocked
 from kafka_pg_pipeline.domain.reports import Outcome
 from kafka_pg_pipeline.errors import (
     ConfigurationError,
@@ -14,9 +17,11 @@ from kafka_pg_pipeline.errors import (
     RetentionGapError,
 )
 from kafka_pg_pipeline.local.kafka_server import KafkaServer
+from kafka_pg_pipeline.pipeline.plan import freeze_plan
 from kafka_pg_pipeline.settings.models import BatchSettings, KafkaSettings, PostgresSettings
 from kafka_pg_pipeline_tests.fix_streams import Bench, BenchMaker, load_in
 from kafka_pg_pipeline_tests.topics import delete_before, open_transaction, recreate
+from kafka_pg_pipeline_tests.waiting import wait_until
 
 
 def in_first(_: int) -> int:
@@ -74,32 +79,28 @@ def test_aborted_records_are_rows_under_read_uncommitted(bench: Bench) -> None:
 
 
 def test_compacted_holes_are_absent_and_the_position_is_past_them(bench: Bench) -> None:
+    """Offsets 0, 3 and 7 are left, an aborted record and its marker end the log at 10."""
     bench.create_topic(
         1,
         **{
             "cleanup.policy": "compact",
             "segment.ms": "100",
             "min.cleanable.dirty.ratio": "0.01",
-            "delete.retention.ms": "100",
             "max.compaction.lag.ms": "200",
         },
     )
     producer = Producer({"bootstrap.servers": bench.bootstrap_servers})
-    for number in range(60):
-        producer.produce(bench.stream.topic, b'{"id": %d}' % number, key=b"%d" % (number % 3))
-        producer.flush(30)
-        if number % 20 == 19:
-            time.sleep(0.3)  # lets a segment end, so that the cleaner may touch it
-    deadline = time.monotonic() + 60
-    while len(bench.read_all()) > 40 and time.monotonic() < deadline:
-        time.sleep(1)
-        producer.produce(bench.stream.topic, b'{"id": 1000}', key=b"last")
-        producer.flush(30)
-    visible = len(bench.read_all())
+    for number, key in enumerate([b"a", b"b", b"b", b"b", b"c", b"c", b"c", b"c"]):
+        producer.produce(bench.stream.topic, b'{"id": %d}' % number, key=key)
+    assert producer.flush(30) == 0
+    time.sleep(0.2)  # what comes next opens another segment, so that the cleaner may touch this one
+    with open_transaction(bench, 1) as transactional:
+        transactional.abort_transaction(30)
+    wait_until(lambda: sorted(bench.read_all()) == [(0, 0), (0, 3), (0, 7)], 60)
     report = bench.load()
-    assert report.counts.rows == visible
-    assert report.counts.absent > 0
-    assert sum(len(piece) for piece in report.ranges) == visible + report.counts.absent
+    assert (report.counts.rows, report.counts.absent) == (3, 7)
+    assert bench.positions() == {0: 10}
+    assert bench.query("SELECT id FROM {table} ORDER BY id") == [(0,), (3,), (7,)]
     bench.assert_exactly_once()
 
 
@@ -109,16 +110,30 @@ def test_compacted_holes_are_absent_and_the_position_is_past_them(bench: Bench) 
 def test_an_open_transaction_is_neither_read_nor_waited_for(bench: Bench) -> None:
     bench.create_topic()
     bench.produce(events(200), partition=in_first)
-    with open_transaction(bench, 50) as producer:
-        bench.produce(events(20, first=200), partition=in_first)
+    with open_transaction(bench, 1463) as producer:
         started = time.monotonic()
         report = bench.load()
         assert time.monotonic() - started < 5
         assert (report.outcome, report.counts.rows) == (Outcome.END_OF_STREAM, 200)
-        assert bench.positions()[0] == 200
+        assert (report.lag_after, bench.positions()[0]) == (0, 200)
+        with bench.session() as session:
+            snapshot = session.inspector.fetch_snapshot(bench.stream.topic)
+        assert (snapshot.partitions[0].end_offset, count_blocked(snapshot)) == (200, 1463)
         assert bench.load().entries == ()
         producer.commit_transaction(30)
-    assert bench.load().counts.rows == 70
+    report = bench.load()
+    assert (report.counts.rows, report.counts.absent) == (1463, 1)
+    bench.assert_exactly_once()
+
+
+def test_committed_records_behind_an_open_transaction_wait_for_it(bench: Bench) -> None:
+    bench.create_topic()
+    with open_transaction(bench, 50) as producer:
+        bench.produce(events(20), partition=in_first)
+        assert bench.load().entries == ()
+        producer.abort_transaction(30)
+    report = bench.load()
+    assert (report.counts.rows, report.counts.absent) == (20, 51)
     bench.assert_exactly_once()
 
 
@@ -209,25 +224,61 @@ def test_retention_that_overtakes_a_running_load_is_never_a_silent_reset(
     assert bench.findings() == []
 
 
+@pytest.mark.parametrize("policy", ["fail", "continue"])
+def test_retention_that_overtakes_the_reading_is_never_a_silent_reset(
+    bench: Bench, policy: str
+) -> None:
+    """The first batch is committed when the rest, too large to be fetched ahead, is removed."""
+    bench = bench.with_stream(on_data_loss=policy, batch=BatchSettings(max_rows=100))
+    bench.create_topic()
+    padding = "x" * 20_000
+    bench.produce([{"id": n, "text": padding} for n in range(1000)], partition=in_first)
+    committed: list[int] = []
+
+    def remove(result: WriteResult) -> None:
+        if not committed:
+            delete_before(bench, 0, 950)
+        committed.extend(entry.offsets.end_offset for entry in result.entries)
+
+    with bench.session() as session:
+        plan = freeze_plan(session.name, bench.stream, session.inspector)
+        if policy == "fail":
+            with pytest.raises(RetentionGapError) as caught:
+                session.loader.load(plan, stop=threading.Event(), listener=remove)
+            assert f"[0] [{committed[-1]},950) ({950 - committed[-1]} lost)" in str(caught.value)
+            assert bench.count() == committed[-1] == bench.positions()[0]
+        else:
+            report = session.loader.load(plan, stop=threading.Event(), listener=remove)
+            [(start, end)] = bench.query("SELECT start_offset, end_offset FROM {schema}.gap")
+            assert (end, report.counts.rows, report.counts.absent) == (
+                950,
+                1000 - (end - start),
+                end - start,
+            )
+            assert bench.positions()[0] == 1000
+    assert 100 <= committed[0] < 950
+    assert bench.findings() == []
+
+
 # -- case 10: another topic or cluster ------------------------------------------------------------
 
 
-@pytest.mark.parametrize("new_records", [30, 500])
+@pytest.mark.parametrize("new_records", [300, 5000], ids=["shorter", "longer"])
 def test_a_recreated_topic_stops_the_stream_until_it_is_accepted(
     bench: Bench, new_records: int
 ) -> None:
     bench.create_topic()
-    bench.produce(events(100), partition=in_first)
+    bench.produce(events(1000), partition=in_first)
     bench.load()
     recreate(bench)
     bench.produce(events(new_records, first=1000), partition=in_first)
     with pytest.raises(IncarnationChangedError, match=r"topic id was .*, is .*accept-topic"):
         bench.load()
-    assert bench.count() == 100
+    assert bench.count() == 1000
     with bench.session() as session:
         session.moves.accept_topic(session.inspector.fetch_snapshot(bench.stream.topic))
     assert bench.load().counts.rows == new_records
-    assert bench.count() == 100 + new_records
+    assert bench.count() == 1000 + new_records
     assert bench.query("SELECT DISTINCT incarnation FROM {schema}.state") == [(2,)]
     assert bench.findings() == []
 
