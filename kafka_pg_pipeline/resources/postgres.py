@@ -10,11 +10,11 @@ class PostgresResource(dg.ConfigurableResource):  # type: ignore[type-arg] # no 
     """Where PostgreSQL is and how to log in; an empty host: PG*, then the local stack."""
 
     host: str = Field("", description="host name or address of the primary")
-    port: int = Field(5432, description="TCP port")
+    port: int | None = Field(None, description="TCP port; PGPORT, else 5432")
     dbname: str = Field("", description="database of the tables and the positions")
     user: str = Field("", description="role of the loader")
     password: str | None = Field(None, description="its password; give it as EnvVar", repr=False)
-    sslmode: str = Field("prefer", description="libpq's sslmode")
+    sslmode: str | None = Field(None, description="libpq's sslmode; PGSSLMODE, else prefer")
     sslrootcert: str | None = Field(None, description="PEM file of the CA")
     schema_name: str = Field("kafka_pg", description="schema of the pipeline's own tables")
     connect_timeout_seconds: int = Field(10, description="longest wait for a connection")
