@@ -1,6 +1,7 @@
 """Starts the local stack where a command needs it, and tells the directory of Dagster's data."""
 
 import os
+from importlib import resources
 from pathlib import Path
 
 from kafka_pg_pipeline.assembly.endpoints import needs_local_stack
@@ -8,20 +9,6 @@ from kafka_pg_pipeline.cli.output import Steps
 from kafka_pg_pipeline.local.files import make_private_directory
 from kafka_pg_pipeline.local.stack import LocalStack, default_home
 from kafka_pg_pipeline.settings.file import LoadedSettings
-
-# For one machine: one run of a stream at a time, started within a second; runs whose process died
-# are noticed.
-DAGSTER_YAML = """\
-telemetry: {enabled: false}
-nux: {enabled: false}
-run_queue: {dequeue_interval_seconds: 1}
-concurrency:
-  runs:
-    tag_concurrency_limits:
-      - {key: kafka_pg/stream, value: {applyLimitPerUniqueValue: true}, limit: 1}
-run_monitoring: {enabled: true, free_slots_after_run_end_seconds: 300}
-"""
-
 
 def ensure_servers(loaded: LoadedSettings, tell: Steps) -> bool:
     """Start the local stack unless file or environment name both servers; True where it serves."""
@@ -41,8 +28,13 @@ def ensure_dagster_home() -> Path:
     home = make_private_directory(default_home() / "dagster")
     configuration = home / "dagster.yaml"
     if not configuration.exists():
-        configuration.write_text(DAGSTER_YAML, encoding="utf-8")
+        configuration.write_bytes(read_dagster_yaml())
     return home
+
+
+def read_dagster_yaml() -> bytes:
+    """Dagster's instance file for one machine."""
+    return (resources.files(__package__) / "dagster.yaml").read_bytes()
 
 
 def build_environment(loaded: LoadedSettings, home: Path) -> dict[str, str]:
