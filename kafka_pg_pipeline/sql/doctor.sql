@@ -13,8 +13,7 @@ SELECT has_database_privilege(current_database(), 'CREATE') AS create_schema,
         WHERE nspname = %(pipeline_schema)s) AS use_pipeline_schema,
        (SELECT bool_and(
                 has_table_privilege(class.oid, 'SELECT')
-                AND (class.relname IN ('migration', 'epoch')
-                     OR has_table_privilege(class.oid, 'INSERT'))
+                AND (class.relname = 'migration' OR has_table_privilege(class.oid, 'INSERT'))
                 AND (class.relname <> 'state' OR has_table_privilege(class.oid, 'UPDATE')))
         FROM pg_class AS class
         JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
@@ -42,15 +41,15 @@ LEFT JOIN (
 ) AS target ON true
 
 -- name: stuck_backends
--- Backends of the pipeline that wait for their client while others wait for their locks.
+-- Backends of the pipeline that wait for their client while others wait for their locks. Who waits
+-- is asked of pg_locks: what other roles' backends wait for is hidden in pg_stat_activity.
 SELECT holder.pid, holder.application_name, holder.state,
        extract(epoch FROM clock_timestamp() - holder.xact_start)::float8 AS transaction_seconds,
        count(DISTINCT waiter.pid)::integer AS waiters
-FROM pg_stat_activity AS waiter
+FROM (SELECT DISTINCT pid FROM pg_locks WHERE NOT granted) AS waiter
 CROSS JOIN LATERAL unnest(pg_blocking_pids(waiter.pid)) AS blocking (pid)
 JOIN pg_stat_activity AS holder ON holder.pid = blocking.pid
-WHERE waiter.wait_event_type = 'Lock'
-  AND holder.datname = current_database()
+WHERE holder.datname = current_database()
   AND holder.application_name LIKE 'kafka-pg%%'
   AND holder.wait_event = 'ClientRead'
   AND holder.xact_start IS NOT NULL
