@@ -1,0 +1,192 @@
+"""Every command that the documents show is run as it stands there, in a checkout of its own."""
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pytest
+from psycopg2 import sql
+
+from kafka_pg_pipeline.cli.commands import ENTRIES
+from kafka_pg_pipeline.settings.models import KafkaSettings, PostgresSettings
+from kafka_pg_pipeline_tests.docs.blocks import (
+    DOCUMENTS,
+    ROOT,
+    read_blocks,
+    read_code_in_text,
+    read_commands,
+)
+from kafka_pg_pipeline_tests.fix_servers import connect
+from kafka_pg_pipeline_tests.fix_streams import BenchMaker
+from kafka_pg_pipeline_tests.waiting import wait_until
+
+# What does not end by itself, and what it says when it is ready.
+ENDLESS = {"kafka-pg dev": "the Dagster UI: http"}
+# What is run elsewhere, and where.
+ELSEWHERE = {
+    "make test": "this very run: .ci/run calls it",
+    "make lint": "the first step of make test",
+    "python tools/mutations.py": "a quarter of an hour, by hand",
+}
+
+
+def without_comment(command: str) -> str:
+    return command.partition(" #")[0].strip()
+
+
+@dataclass
+class Shell:
+    """A directory that looks like the checkout, and the environment of somebody in it."""
+
+    directory: Path
+    environment: dict[str, str]
+    exports: str = ""
+
+    def run(self, command: str) -> None:
+        plain = without_comment(command)
+        if plain.startswith("export "):
+            self.exports += f"{plain}\n"
+        elif plain in ENDLESS:
+            self._run_until_ready(plain, ENDLESS[plain])
+        else:
+            done = subprocess.run(
+                ["bash", "-c", self.exports + command],
+                cwd=self.directory,
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=240,
+                check=False,
+            )
+            assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}"
+
+    def _run_until_ready(self, command: str, said: str) -> None:
+        log = self.directory / "endless.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                ["bash", "-c", f"{self.exports}exec {command}"],
+                cwd=self.directory,
+                env=self.environment,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            try:
+                wait_until(lambda: said in log.read_text() or process.poll() is not None, 90)
+                assert process.poll() is None, log.read_text()[-3000:]
+            finally:
+                os.killpg(process.pid, signal.SIGINT)
+                process.wait(60)
+
+
+@pytest.fixture(scope="session")
+def orders(kafka: KafkaSettings, postgres: PostgresSettings) -> None:
+    """The topic that the documents speak of."""
+    maker = BenchMaker()
+    bench = maker.make(kafka, postgres, topic="shop.orders")
+    bench.create_topic()
+    bench.produce([{"id": n, "ts": "2026-01-31T12:00:00Z", "price": "9.90"} for n in range(30)])
+    maker.clean_up()
+
+
+@pytest.fixture
+def shell(
+    kafka: KafkaSettings, postgres: PostgresSettings, orders: None, tmp_path: Path
+) -> Iterator[Shell]:
+    """A reader's shell: a copy of the checkout, the session's Kafka, a database of its own."""
+    directory = tmp_path / "checkout"
+    copy_checkout(directory)
+    database = sql.Identifier(f"docs_{uuid.uuid4().hex[:12]}")
+    with closing(connect(postgres)) as connection, connection.cursor() as cursor:
+        cursor.execute(sql.SQL("CREATE DATABASE {}").format(database))
+        try:
+            yield Shell(directory, build_environment(kafka, postgres, database.string))
+        finally:
+            cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
+
+
+def copy_checkout(directory: Path) -> None:
+    """Links to everything, and the environment of the tests as the one that make made."""
+    directory.mkdir()
+    for entry in ROOT.iterdir():
+        if entry.name not in (".git", ".local", ".venv", "pipeline.yaml"):
+            (directory / entry.name).symlink_to(entry)
+    environment = directory / ".venv"
+    environment.mkdir()
+    (environment / "bin").symlink_to(Path(sys.executable).parent)
+    (environment / "installed").touch()
+
+
+def build_environment(
+    kafka: KafkaSettings, postgres: PostgresSettings, database: str
+) -> dict[str, str]:
+    return {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": os.environ["HOME"],
+        "LANG": "C.UTF-8",
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "PGHOST": postgres.host,
+        "PGPORT": str(postgres.port),
+        "PGUSER": postgres.user,
+        "PGPASSWORD": postgres.password.get_secret_value() if postgres.password else "",
+        "PGDATABASE": database,
+    }
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    "document", [*filter(read_commands, DOCUMENTS)], ids=lambda path: path.name
+)
+def test_the_commands_of_a_document_work_in_their_order(document: Path, shell: Shell) -> None:
+    for block in read_blocks(document):
+        if block.language == "yaml" and "streams:" in block.text:
+            (shell.directory / "pipeline.yaml").write_text(block.text)
+        for command in block.commands:
+            if without_comment(command) not in ELSEWHERE:
+                shell.run(command)
+
+
+def test_what_is_run_elsewhere_is_shown_somewhere() -> None:
+    shown = {command for document in DOCUMENTS for command in read_commands(document)}
+    assert set(ELSEWHERE) | set(ENDLESS) <= set(map(without_comment, shown))
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def find_command(words: list[str]) -> tuple[click.Command, list[str]] | None:
+    """The command of a line of usage, down to its subcommand, and the words behind it."""
+    entry = next((entry for entry in ENTRIES if entry.name == words[0]), None)
+    if entry is None:
+        return None
+    command, rest = entry.load(), words[1:]
+    if isinstance(command, click.Group) and rest:
+        for name in rest[0].split("|"):
+            assert name in command.commands, words
+        return command.commands[rest[0].split("|")[0]], rest[1:]
+    return command, rest
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_commands_named_in_the_text_exist_with_their_options(document: Path) -> None:
+    for code in read_code_in_text(document):
+        words = shlex.split(re.sub(r"[\[\]…]", " ", code)) if code.startswith("kafka-pg ") else []
+        if len(words) < 2 or words[1].startswith("-"):
+            continue
+        found = find_command(words[1:])
+        assert found is not None, f"{document.name}: `{code}`: there is no such command"
+        command, rest = found
+        options = {option for parameter in command.params for option in parameter.opts}
+        for word in rest:
+            if word.startswith("-"):
+                assert word.partition("=")[0] in options | {"--help"}, f"{document.name}: `{code}`"
