@@ -172,7 +172,7 @@ MUTATIONS = (
             ),
         ),
         (
-            f"{_LOG}::test_a_recreated_topic_stops_the_stream_until_it_is_accepted[500]",
+            f"{_LOG}::test_a_recreated_topic_stops_the_stream_until_it_is_accepted[longer]",
             f"{_LOG}::test_a_topic_recreated_between_plan_and_write_is_noticed",
         ),
     ),
