@@ -1,19 +1,33 @@
 """Which Kafka and which PostgreSQL: the file wins, then the environment, then the local stack."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 
 from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.local.errors import LocalStackError
 from kafka_pg_pipeline.local.stack import LocalEndpoints, LocalStack
+from kafka_pg_pipeline.settings.messages import explain
 from kafka_pg_pipeline.settings.models import KafkaSettings, PipelineSettings, PostgresSettings
 
 _FILE = "the configuration file"
 _ENVIRONMENT = "the environment"
 _LOCAL = "the local stack"
+# libpq's own names.
+_VARIABLES = {
+    "host": "PGHOST",
+    "port": "PGPORT",
+    "user": "PGUSER",
+    "password": "PGPASSWORD",
+    "dbname": "PGDATABASE",
+    "sslmode": "PGSSLMODE",
+    "sslrootcert": "PGSSLROOTCERT",
+}
+
+FindStack = Callable[[], LocalEndpoints | None]
 
 
 @dataclass(frozen=True)
@@ -26,6 +40,15 @@ class Endpoints:
     postgres_named_by: str
 
 
+def find_local_stack() -> LocalEndpoints | None:
+    """Where the local stack is; None where it does not run."""
+    stack = LocalStack()
+    try:
+        return stack.endpoints() if stack.status().is_up else None
+    except LocalStackError:
+        return None
+
+
 def needs_local_stack(settings: PipelineSettings, environment: Mapping[str, str]) -> bool:
     """True where Kafka or PostgreSQL is named neither by the file nor by the environment."""
     kafka_named = settings.kafka.bootstrap_servers or environment.get("KAFKA_BOOTSTRAP_SERVERS")
@@ -33,39 +56,44 @@ def needs_local_stack(settings: PipelineSettings, environment: Mapping[str, str]
     return not (kafka_named and postgres_named)
 
 
-def resolve_endpoints(settings: PipelineSettings, environment: Mapping[str, str]) -> Endpoints:
+def resolve_endpoints(
+    settings: PipelineSettings,
+    environment: Mapping[str, str],
+    find_stack: FindStack = find_local_stack,
+) -> Endpoints:
     """Name both servers; an empty string counts as not named. Starts nothing.
 
     Raises:
-        ConfigurationError: a server is named nowhere and the local stack is not running.
+        ConfigurationError: a server is named nowhere and the local stack is not running, or a
+            variable of the environment holds what its setting does not allow.
 
     """
-    kafka, kafka_named_by = _resolve_kafka(settings.kafka, environment)
-    postgres, postgres_named_by = _resolve_postgres(settings.postgres, environment)
+    kafka, kafka_named_by = _resolve_kafka(settings.kafka, environment, find_stack)
+    postgres, postgres_named_by = _resolve_postgres(settings.postgres, environment, find_stack)
     return Endpoints(kafka, postgres, kafka_named_by, postgres_named_by)
 
 
 def _resolve_kafka(
-    kafka: KafkaSettings, environment: Mapping[str, str]
+    kafka: KafkaSettings, environment: Mapping[str, str], find_stack: FindStack
 ) -> tuple[KafkaSettings, str]:
     if kafka.bootstrap_servers:
         return kafka, _FILE
     servers = environment.get("KAFKA_BOOTSTRAP_SERVERS")
     if servers:
         return kafka.model_copy(update={"bootstrap_servers": servers}), _ENVIRONMENT
-    local = _local_endpoints("kafka.bootstrap_servers", "KAFKA_BOOTSTRAP_SERVERS")
+    local = _need_stack(find_stack, "kafka.bootstrap_servers", "KAFKA_BOOTSTRAP_SERVERS")
     update = {"bootstrap_servers": local.bootstrap_servers, "security_protocol": "PLAINTEXT"}
     return kafka.model_copy(update=update), _LOCAL
 
 
 def _resolve_postgres(
-    postgres: PostgresSettings, environment: Mapping[str, str]
+    postgres: PostgresSettings, environment: Mapping[str, str], find_stack: FindStack
 ) -> tuple[PostgresSettings, str]:
     if postgres.host:
         return _fill_in(postgres, environment), _FILE
     if environment.get("PGHOST"):
         return _fill_in(postgres, environment), _ENVIRONMENT
-    local = _local_endpoints("postgres.host", "PGHOST")
+    local = _need_stack(find_stack, "postgres.host", "PGHOST")
     update: dict[str, Any] = {
         "host": local.host,
         "port": local.port,
@@ -79,45 +107,25 @@ def _resolve_postgres(
 
 def _fill_in(postgres: PostgresSettings, environment: Mapping[str, str]) -> PostgresSettings:
     """Take from libpq's own variables what the file leaves open."""
-    found: dict[str, Any] = {
-        "host": environment.get("PGHOST"),
-        "port": _port(environment.get("PGPORT")),
-        "user": environment.get("PGUSER"),
-        "password": _secret(environment.get("PGPASSWORD")),
-        "dbname": environment.get("PGDATABASE"),
-        "sslmode": environment.get("PGSSLMODE"),
-        "sslrootcert": environment.get("PGSSLROOTCERT"),
-    }
-    update = {
-        name: value
-        for name, value in found.items()
-        if value and (name not in postgres.model_fields_set or not getattr(postgres, name))
-    }
-    return PostgresSettings.model_validate({**postgres.model_dump(by_alias=True), **update})
-
-
-def _port(text: str | None) -> int | None:
-    if not text:
-        return None
-    if not text.isdecimal():
-        raise ConfigurationError(f"PGPORT is {text!r}, which is not a port number")
-    return int(text)
-
-
-def _secret(text: str | None) -> SecretStr | None:
-    return SecretStr(text) if text else None
-
-
-def _local_endpoints(key: str, variable: str) -> LocalEndpoints:
+    named = postgres.model_dump(by_alias=True, exclude_unset=True)
+    found = {name: environment.get(variable) for name, variable in _VARIABLES.items()}
     try:
-        stack = LocalStack()
-        running = stack.status().is_up
-        endpoints = stack.endpoints() if running else None
-    except LocalStackError:
-        endpoints = None
-    if endpoints is None:
+        return PostgresSettings.model_validate({**found, **{k: v for k, v in named.items() if v}})
+    except ValidationError as error:
+        faults = error.errors(include_input=False, include_url=False)
+        raise ConfigurationError("\n".join(map(_explain_variable, faults))) from None
+
+
+def _explain_variable(detail: ErrorDetails) -> str:
+    name = str(detail["loc"][0])
+    return f"{_VARIABLES[name]}: {explain({**detail, 'loc': ('postgres', *detail['loc'])})}"
+
+
+def _need_stack(find_stack: FindStack, key: str, variable: str) -> LocalEndpoints:
+    local = find_stack()
+    if local is None:
         raise ConfigurationError(
             f"no server is named: neither {key} in the configuration file nor {variable} in the "
             "environment, and the local stack is not running. `kafka-pg local up` starts one"
         )
-    return endpoints
+    return local

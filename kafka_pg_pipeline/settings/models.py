@@ -1,50 +1,62 @@
 """The configuration file as frozen models; every default of the product stands here."""
 
-from datetime import datetime
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ByteSize,
-    ConfigDict,
-    Field,
-    SecretStr,
-    ValidationInfo,
-    model_validator,
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_core import PydanticCustomError
+
+from kafka_pg_pipeline.domain.tables import TableName
+from kafka_pg_pipeline.settings.values import (
+    STREAM_PATTERN,
+    STREAM_WORDS,
+    BatchBytes,
+    CronText,
+    FilePath,
+    Host,
+    Metadata,
+    NonEmpty,
+    SchemaName,
+    Secret,
+    Start,
+    StreamName,
+    TableText,
+    TopicName,
 )
 
-from kafka_pg_pipeline.domain.tables import MetadataField, TableName
-
 MEBIBYTE = 1024 * 1024
+AT_KEY = "at_key"
 
 
-def _relative_to_file(path: Path, info: ValidationInfo) -> Path:
-    directory = (info.context or {}).get("directory")
-    return Path(directory) / path if directory else path
-
-
-def _name_metadata(value: Any) -> Any:
-    if not isinstance(value, list):
-        return value
-    return {name: f"kafka_{name}" for name in value}
-
-
-FilePath = Annotated[Path, AfterValidator(_relative_to_file)]
+def _wrong(key: str, message: str) -> PydanticCustomError:
+    """An error that a section found at one of its keys."""
+    return PydanticCustomError(AT_KEY, "{message}", {"key": key, "message": message})
 
 
 class Settings(BaseModel):
-    """Base of all sections: unknown keys are errors, values do not change."""
+    """Base of all sections: unknown keys are errors, values do not change, errors show none."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _leave_out_empty(cls, values: Any) -> Any:
+        """A known key with nothing behind it counts as not named."""
+        if not isinstance(values, dict):
+            return values
+        known = {field.alias or name for name, field in cls.model_fields.items()}
+        return {
+            key: value
+            for key, value in values.items()
+            if key not in known or (value is not None and value != "")
+        }
 
 
 class KafkaSettings(Settings):
     """How to reach Kafka. An empty ``bootstrap_servers`` counts as not named."""
 
-    bootstrap_servers: str = Field("", description="host:port[,host:port…]")
+    bootstrap_servers: str = Field(
+        "", description="host:port[,host:port…]; else KAFKA_BOOTSTRAP_SERVERS, else the local stack"
+    )
     reader: Literal["kafka-python"] = Field("kafka-python", description="client that reads records")
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="as in Kafka's own client configuration"
@@ -53,12 +65,10 @@ class KafkaSettings(Settings):
         None, description="needed with a SASL_ protocol"
     )
     sasl_username: str | None = Field(None, description="SASL user name")
-    sasl_password: SecretStr | None = Field(
-        None, description="SASL password, as a ${NAME} reference to the environment"
+    sasl_password: Secret | None = Field(
+        None, description="SASL password; the file holds the variable's name alone"
     )
-    ssl_cafile: FilePath | None = Field(
-        None, description="PEM file of the CA; the system's if unset"
-    )
+    ssl_cafile: FilePath | None = Field(None, description="PEM file of the CA; else the system's")
     ssl_certfile: FilePath | None = Field(None, description="PEM file of the client certificate")
     ssl_keyfile: FilePath | None = Field(None, description="PEM file of the client key")
     request_timeout_seconds: Annotated[float, Field(ge=1, le=300)] = Field(
@@ -74,35 +84,45 @@ class KafkaSettings(Settings):
             names = ("sasl_mechanism", "sasl_username", "sasl_password")
             missing = [name for name in names if not getattr(self, name)]
             if missing:
-                raise ValueError(f"{self.security_protocol} also needs {', '.join(missing)}")
+                raise _wrong(
+                    "security_protocol",
+                    f"{self.security_protocol} also needs {', '.join(missing)}",
+                )
         if self.security_protocol == "SASL_PLAINTEXT" and not self.allow_insecure:
-            raise ValueError(
+            raise _wrong(
+                "security_protocol",
                 "SASL_PLAINTEXT sends the password in clear: use SASL_SSL, or say "
-                "allow_insecure: true"
+                "allow_insecure: true",
             )
         if bool(self.ssl_certfile) != bool(self.ssl_keyfile):
-            raise ValueError("ssl_certfile and ssl_keyfile go together")
+            given = "ssl_certfile" if self.ssl_certfile else "ssl_keyfile"
+            raise _wrong(given, "ssl_certfile and ssl_keyfile go together")
         return self
 
 
 class PostgresSettings(Settings):
     """How to reach PostgreSQL. An empty ``host`` counts as not named."""
 
-    host: str = Field("", description="host name or address of the primary")
-    port: Annotated[int, Field(ge=1, le=65535)] = Field(5432, description="TCP port")
-    dbname: str = Field("", description="database that holds the tables and the positions")
-    user: str = Field("", description="role of the loader")
-    password: SecretStr | None = Field(
-        None, description="its password, as a ${NAME} reference to the environment"
+    host: Host = Field(
+        "", description="host name or address of the primary; else PGHOST, else the local stack"
+    )
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(5432, description="TCP port; else PGPORT")
+    dbname: str = Field(
+        "", description="database that holds the tables and the positions; else PGDATABASE"
+    )
+    user: str = Field("", description="role of the loader; else PGUSER")
+    password: Secret | None = Field(
+        None, description="its password, the variable's name alone; else PGPASSWORD"
     )
     sslmode: Literal["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] = Field(
-        "prefer", description="libpq's sslmode"
+        "prefer", description="libpq's sslmode; else PGSSLMODE"
     )
-    sslrootcert: FilePath | None = Field(None, description="PEM file of the CA for verify-*")
-    schema_name: str = Field(
+    sslrootcert: FilePath | None = Field(
+        None, description="PEM file of the CA, for verify-ca and verify-full; else PGSSLROOTCERT"
+    )
+    schema_name: SchemaName = Field(
         "kafka_pg",
         alias="schema",
-        pattern=r"^[a-z_][a-z0-9_]{0,62}$",
         description="schema of the positions, ledger, dead letters and gaps",
     )
     connect_timeout_seconds: Annotated[int, Field(ge=1, le=300)] = Field(
@@ -125,9 +145,10 @@ class BatchSettings(Settings):
     max_rows: Annotated[int, Field(ge=1, le=10_000_000)] = Field(
         50_000, description="records in one batch"
     )
-    max_bytes: Annotated[ByteSize, Field(ge=1024, le=1024 * MEBIBYTE)] = Field(
-        ByteSize(64 * MEBIBYTE),
-        description="bytes of keys and values in one batch; 64MiB is understood",
+    max_bytes: BatchBytes = Field(
+        64 * MEBIBYTE,
+        description="bytes of keys and values in one batch",
+        json_schema_extra={"default": "64MiB"},
     )
     max_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
         5.0, description="longest time a batch waits for more records"
@@ -142,10 +163,10 @@ class DeadLetterSettings(Settings):
     """
 
     max_records: Annotated[int, Field(ge=0)] = Field(
-        1_000, description="rejected records in one batch"
+        1_000, description="rejected records in one batch; more fail the run"
     )
     max_share: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.10, description="share of a batch's records that may be rejected"
+        0.10, description="share of a batch that may be rejected, once it has 100 records"
     )
 
 
@@ -153,59 +174,66 @@ class SourceSettings(Settings):
     """What ``produce`` may put on the topic; only a stream that has this is ever produced to."""
 
     kind: Literal["generator", "file"] = Field(
-        "generator", description="generated demo events, or the lines of a JSONL file"
+        "generator", description="demo events that are generated, or the lines of `file`"
     )
-    file: FilePath | None = Field(
-        None, description="JSONL file, relative to the configuration file"
-    )
+    file: FilePath | None = Field(None, description="JSONL file, a record a line")
     count: Annotated[int, Field(ge=1)] = Field(1_000, description="events per produce run")
+
+    @model_validator(mode="after")
+    def _check_kind(self) -> "SourceSettings":
+        if (self.kind == "file") != (self.file is not None):
+            raise _wrong("kind", "`kind: file` and `file: PATH` go together")
+        return self
 
 
 class StreamSettings(Settings):
     """One topic into one table."""
 
-    topic: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")] = Field(
-        description="Kafka topic"
-    )
-    table: Annotated[str, Field(min_length=1)] = Field(
-        description="target table, schema.name (public when there is no schema)"
-    )
+    topic: TopicName = Field(description="Kafka topic")
+    table: TableText = Field(description="target table; in public when no schema is named")
     format: Literal["json"] = Field("json", description="how record values are encoded")
     mode: Literal["append"] = Field("append", description="how rows meet the table")
-    start: Literal["earliest", "latest"] | datetime = Field(
-        "earliest", description="where a new stream starts; used once. A timestamp needs an offset"
+    start: Start = Field(
+        "earliest",
+        description="where a new stream starts; used once, afterwards the position counts",
     )
     isolation: Literal["read_committed", "read_uncommitted"] = Field(
-        "read_committed", description="whether records of open and aborted transactions are read"
+        "read_committed",
+        description="whether records of aborted and open transactions are left out or read",
     )
     on_data_loss: Literal["fail", "continue"] = Field(
-        "fail", description="what to do when retention has removed records not yet loaded"
+        "fail",
+        description="where retention removed records not yet loaded: stop, or note a gap and go on",
     )
     create: bool = Field(default=True, description="create the table when it is missing")
-    columns: dict[str, str] = Field(
+    columns: dict[NonEmpty, NonEmpty] = Field(
         default_factory=dict,
-        description="PostgreSQL types of columns for a new table; the rest is inferred",
+        description="PostgreSQL types by column, for a new table; the rest is inferred",
+        json_schema_extra={"propertyNames": {"minLength": 1}},
     )
-    metadata: Annotated[dict[MetadataField, str], BeforeValidator(_name_metadata)] = Field(
+    metadata: Metadata = Field(
         default_factory=dict,
-        description="record attributes kept as columns: a list, or attribute: column name",
+        description="the record's own attributes, kept as columns",
     )
     batch: BatchSettings = Field(
-        default_factory=lambda: BatchSettings(), description="size of a batch"
+        default_factory=lambda: BatchSettings(),
+        description="size of one transaction; the limit that is met first ends it",
     )
     dead_letters: DeadLetterSettings = Field(
         default_factory=lambda: DeadLetterSettings(), description="budget of rejected records"
     )
-    schedule: str | None = Field(None, description="cron expression of load_<stream>_schedule")
-    source: SourceSettings | None = Field(None, description="lets produce write to the topic")
+    schedule: CronText | None = Field(
+        None, description="when load_NAME_schedule runs, in UTC; off until it is turned on"
+    )
+    source: SourceSettings | None = Field(
+        None, description="lets `produce` write to the topic; without it nothing is generated"
+    )
 
     @model_validator(mode="after")
     def _check_stream(self) -> "StreamSettings":
-        if isinstance(self.start, datetime) and self.start.tzinfo is None:
-            raise ValueError("start: a timestamp needs its offset from UTC, as 2026-01-31T00:00Z")
         names = list(self.metadata.values())
         if len(set(names)) < len(names):
-            raise ValueError("metadata: two attributes have the same column")
+            raise _wrong("metadata", "two attributes have the same column")
         return self
 
 
@@ -213,13 +241,17 @@ class PipelineSettings(Settings):
     """The whole file."""
 
     kafka: KafkaSettings = Field(
-        default_factory=lambda: KafkaSettings(), description="the Kafka cluster"
+        default_factory=lambda: KafkaSettings(), description="Where Kafka is, and how to log in."
     )
     postgres: PostgresSettings = Field(
-        default_factory=lambda: PostgresSettings(), description="the PostgreSQL database"
+        default_factory=lambda: PostgresSettings(),
+        description="Where PostgreSQL is, and how to log in.",
     )
-    streams: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,62}$")], StreamSettings] = Field(
-        description="streams by name"
+    streams: dict[StreamName, StreamSettings] = Field(
+        description="Each stream is one topic into one table, under a name of your choice.",
+        json_schema_extra={
+            "propertyNames": {"pattern": STREAM_PATTERN, "patternErrorMessage": STREAM_WORDS}
+        },
     )
 
     @model_validator(mode="after")
@@ -229,7 +261,7 @@ class PipelineSettings(Settings):
             pair = (stream.topic, str(TableName.parse(stream.table)))
             other = seen.setdefault(pair, name)
             if other != name:
-                raise ValueError(
-                    f"streams: {other} and {name} load the same topic into the same table"
+                raise _wrong(
+                    f"streams.{name}", f"loads the same topic into the same table as {other}"
                 )
         return self

@@ -1,78 +1,64 @@
-"""YAML as plain values, with the line of every key, so that errors can point at it."""
+"""The values of a file with the line of every key, so that whatever is wrong can point at it."""
 
-from collections.abc import Mapping
+import json
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-
-import yaml
 
 from kafka_pg_pipeline.errors import ConfigurationError
 
 Path = tuple[str | int, ...]
 
+_PLAIN_KEY = re.compile(r"[\w${}<-][\w${}<>-]*", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing that is wrong: the line, the key and what is allowed there."""
+
+    line: int
+    path: Path
+    message: str
+
 
 @dataclass(frozen=True)
 class Document:
-    """A parsed file: its values, and the line (from 1) of each key by its path."""
+    """A parsed file: its values, all of them text, and the line (from 1) of each key by its path.
+
+    ``faults`` are what is wrong with the file whatever its keys mean.
+    """
 
     name: str
     value: Any
     lines: Mapping[Path, int]
+    faults: tuple[Fault, ...] = ()
 
-    def line(self, path: Path) -> int:
-        """Line of the key, or of the nearest section above it."""
-        while path and path not in self.lines:
-            path = path[:-1]
-        return self.lines.get(path, 1)
+    def fault(self, path: Path, message: str) -> Fault:
+        """A fault at the line of the key, or of the nearest section above it."""
+        nearest = path
+        while nearest and nearest not in self.lines:
+            nearest = nearest[:-1]
+        return Fault(self.lines.get(nearest, 1), path, message)
 
-    def where(self, path: Path) -> str:
-        """``file:line: key`` for an error message."""
-        key = ".".join(map(str, path)) or "the file"
-        return f"{self.name}:{self.line(path)}: {key}"
-
-
-def parse_document(text: str, name: str) -> Document:
-    """Parse YAML text.
-
-    Raises:
-        ConfigurationError: the text is no YAML, or a key stands twice in one section.
-    """
-    try:
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise ConfigurationError(f"{name}:{line}: this is no YAML: {error.problem}") from None
-    except yaml.YAMLError:
-        raise ConfigurationError(f"{name}:1: this is no YAML: a forbidden character") from None
-    lines: dict[Path, int] = {}
-    value = _build(node, (), lines, name) if node is not None else None
-    return Document(name, value, lines)
-
-
-def _build(node: yaml.Node, path: Path, lines: dict[Path, int], name: str) -> Any:
-    lines.setdefault(path, node.start_mark.line + 1)
-    if isinstance(node, yaml.MappingNode):
-        return _build_mapping(node, path, lines, name)
-    if isinstance(node, yaml.SequenceNode):
-        return [
-            _build(child, (*path, index), lines, name) for index, child in enumerate(node.value)
-        ]
-    return yaml.SafeLoader("").construct_object(node)
-
-
-def _build_mapping(
-    node: yaml.MappingNode, path: Path, lines: dict[Path, int], name: str
-) -> dict[str, Any]:
-    built: dict[str, Any] = {}
-    for key_node, value_node in node.value:
-        key = str(key_node.value)
-        line = key_node.start_mark.line + 1
-        child = (*path, key)
-        if key in built:
-            raise ConfigurationError(
-                f"{name}:{line}: {'.'.join(map(str, child))}: this key stands twice, "
-                f"first in line {lines[child]}"
+    def refuse(self, faults: Sequence[Fault]) -> ConfigurationError:
+        """The error that tells all faults, a line each, in the order of the file."""
+        ordered = sorted(faults, key=lambda fault: fault.line)
+        return ConfigurationError(
+            "\n".join(
+                f"{self.name}:{fault.line}: {spell(fault.path)}: {fault.message}"
+                for fault in ordered
             )
-        lines[child] = line
-        built[key] = _build(value_node, child, lines, name)
-    return built
+        )
+
+
+def spell(path: Path) -> str:
+    """The key as a person writes it: ``streams.orders.metadata[0]``."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            plain = _PLAIN_KEY.fullmatch(part)
+            text += f".{part if plain else json.dumps(part, ensure_ascii=not part.isprintable())}"
+    return text.removeprefix(".") or "the file"

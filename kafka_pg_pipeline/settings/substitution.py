@@ -1,53 +1,65 @@
-"""``${NAME}`` and ``${NAME:-default}`` in strings of the file; ``$${`` stands for ``${``."""
+"""``${NAME}`` and ``${NAME:-default}`` in values of the file; ``$${`` stands for ``${``."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from kafka_pg_pipeline.errors import ConfigurationError
-from kafka_pg_pipeline.settings.positions import Document, Path
+from kafka_pg_pipeline.settings.positions import Document, Fault, Path
+from kafka_pg_pipeline.settings.schema import is_secret
 
-_REFERENCE = re.compile(r"\$\$\{|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-# A secret has no default in the file: Dagster is told the variable alone.
-ONE_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-)?\}")
+_OPENING = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-((?:(?!\$\{)[^}])*))?\})?")
+_FORMS = "${NAME}, ${NAME:-default}, or $${ for the characters themselves"
 
 
-def substitute(document: Document, environment: Mapping[str, str]) -> Any:
-    """The document's values with every reference replaced.
+def substitute(document: Document, environment: Mapping[str, str]) -> tuple[Any, tuple[Fault, ...]]:
+    """The document's values with every reference replaced, and what cannot be replaced.
 
-    A string that becomes empty by substitution counts as not named and its key is left out.
-
-    Raises:
-        ConfigurationError: a variable without default is not set; names file, line and key.
+    A value that cannot be replaced becomes None. What comes from the environment is not looked
+    into again.
     """
-    return _walk(document, environment, document.value, ())
+    walk = _Walk(document, environment)
+    values = walk.replace_all(document.value, ())
+    return values, tuple(walk.faults)
 
 
-def _walk(document: Document, environment: Mapping[str, str], value: Any, path: Path) -> Any:
-    if isinstance(value, dict):
-        walked = {
-            key: _walk(document, environment, item, (*path, key)) for key, item in value.items()
-        }
-        return {key: item for key, item in walked.items() if item != ""}
-    if isinstance(value, list):
-        return [
-            _walk(document, environment, item, (*path, index)) for index, item in enumerate(value)
-        ]
-    if isinstance(value, str):
-        return _replace(document, environment, value, path)
-    return value
+class _Walk:
+    def __init__(self, document: Document, environment: Mapping[str, str]) -> None:
+        self.faults: list[Fault] = []
+        self._document = document
+        self._environment = environment
 
+    def replace_all(self, value: Any, path: Path) -> Any:
+        if isinstance(value, dict):
+            for key in value:
+                if "${" in key:
+                    self._refuse((*path, key), "references stand in values, not in keys")
+            return {key: self.replace_all(item, (*path, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self.replace_all(item, (*path, index)) for index, item in enumerate(value)]
+        return self._replace(value, path) if isinstance(value, str) else value
 
-def _replace(document: Document, environment: Mapping[str, str], text: str, path: Path) -> str:
-    def value_of(match: re.Match[str]) -> str:
+    def _replace(self, text: str, path: Path) -> str | None:
+        told = len(self.faults)
+        replaced = _OPENING.sub(lambda match: self._value_of(match, path), text)
+        return replaced if len(self.faults) == told else None
+
+    def _value_of(self, match: re.Match[str], path: Path) -> str:
         if match[0] == "$${":
             return "${"
-        found = environment.get(match[1]) or match[2]
+        name = match[1]
+        if name is None:
+            self._refuse(path, f"this is no reference; allowed: {_FORMS}")
+            return ""
+        found = self._environment.get(name) or match[2]
         if found is None:
-            raise ConfigurationError(
-                f"{document.where(path)}: the environment variable {match[1]} is not set; set it, "
-                f"or give a default: ${{{match[1]}:-…}}"
+            default = "" if is_secret(path) else "default"
+            self._refuse(
+                path,
+                f"the environment variable {name} is not set, or empty; set it, or write "
+                f"${{{name}:-{default}}}",
             )
-        return str(found)
+            return ""
+        return found
 
-    return _REFERENCE.sub(value_of, text)
+    def _refuse(self, path: Path, message: str) -> None:
+        self.faults.append(self._document.fault(path, message))
