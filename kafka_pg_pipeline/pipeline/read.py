@@ -57,12 +57,16 @@ class _Progress:
             self._check_tail(records[0])
         if records[0].offset < self.next_offset:
             records = [record for record in records if record.offset >= self.next_offset]
-        if records and records[-1].offset >= self.plan.end_offset:
+        passed_end = bool(records) and records[-1].offset >= self.plan.end_offset
+        if passed_end:
             records = [record for record in records if record.offset < self.plan.end_offset]
         if records:
             self.visible += len(records)
             self.last = records[-1]
             self.next_offset = records[-1].offset + 1
+        if passed_end:
+            # The end itself may be a control record or a hole, which no poll hands out.
+            self.next_offset = self.plan.end_offset
         return records
 
     def advance(self, position: int) -> None:

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -53,6 +54,35 @@ def test_commit_markers_at_the_end_are_passed_by_position(bench: Bench) -> None:
     assert report.lag_after == 0
     assert bench.positions()[0] == 11
     assert bench.load().entries == ()
+    bench.assert_exactly_once()
+
+
+def test_an_end_that_is_a_marker_is_reached_while_records_keep_coming(bench: Bench) -> None:
+    bench.create_topic()
+    with open_transaction(bench, 10) as producer:
+        producer.commit_transaction(30)
+    over = threading.Event()
+
+    def keep_producing() -> None:
+        source = Producer({"bootstrap.servers": bench.bootstrap_servers, "linger.ms": 0})
+        while not over.wait(0.002):
+            source.produce(bench.stream.topic, b'{"id": 0}', partition=0)
+            source.poll(0)
+        source.flush(30)
+
+    with bench.session() as session, ThreadPoolExecutor(2) as pool:
+        plan = freeze_plan(session.name, bench.stream, session.inspector)
+        producing = pool.submit(keep_producing)
+        try:
+            wait_until(lambda: len(bench.read_all()) > 20)
+            loading = pool.submit(session.loader.load, plan, stop=over)
+            report = loading.result(30)
+        finally:
+            over.set()
+        producing.result()
+    assert (report.outcome, report.counts.rows) == (Outcome.END_OF_STREAM, 10)
+    assert bench.positions()[0] == 11
+    bench.load()
     bench.assert_exactly_once()
 
 
