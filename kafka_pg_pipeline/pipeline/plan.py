@@ -66,33 +66,27 @@ def read_sample(
     snapshot: TopicSnapshot, open_reader: ReaderFactory, *, most: int = SAMPLE_RECORDS
 ) -> list[Record]:
     """Up to ``most`` records from the beginning of the topic, some of each partition."""
-    starts = {
-        bounds.partition: bounds.begin_offset
-        for bounds in snapshot.partitions
-        if bounds.end_offset > bounds.begin_offset
-    }
-    if not starts:
+    unread = [b for b in snapshot.partitions if b.end_offset > b.begin_offset]
+    if not unread:
         return []
-    reader = open_reader(snapshot.topic, starts)
-    share = max(1, most // len(starts))
+    ends = {bounds.partition: bounds.end_offset for bounds in unread}
+    room = dict.fromkeys(ends, max(1, most // len(ends)))
+    reader = open_reader(snapshot.topic, {b.partition: b.begin_offset for b in unread})
     sample: list[Record] = []
-    taken = dict.fromkeys(starts, 0)
     empty_polls = 0
     try:
-        while taken and empty_polls < _EMPTY_POLLS:
-            found = reader.poll(max_records=share, timeout_seconds=_POLL_SECONDS)
+        while room and empty_polls < _EMPTY_POLLS:
+            found = reader.poll(max_records=most, timeout_seconds=_POLL_SECONDS)
             empty_polls = 0 if found else empty_polls + 1
-            for partition, records in found.items():
-                if partition not in taken:
-                    continue
-                room = share - taken[partition]
-                sample.extend(records[:room])
-                taken[partition] += len(records[:room])
-            for partition in list(taken):
-                end = (snapshot.bounds(partition) or snapshot.partitions[0]).end_offset
-                if taken[partition] >= share or reader.position(partition) >= end:
+            for partition in room.keys() & found.keys():
+                wanted = found[partition][: room[partition]]
+                sample.extend(wanted)
+                room[partition] -= len(wanted)
+            # Positions move past control records without a record, which an empty poll tells.
+            for partition in room.keys() & found.keys() if found else list(room):
+                if not room[partition] or reader.position(partition) >= ends[partition]:
                     reader.finish(partition)
-                    del taken[partition]
+                    del room[partition]
     finally:
         reader.close()
     return sample
