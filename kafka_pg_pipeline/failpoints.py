@@ -21,18 +21,25 @@ class FailpointError(RuntimeError):
     """Raised by the action ``raise``."""
 
 
+def is_armed(name: str) -> bool:
+    """Whether the environment asks for anything at the failpoint ``name``."""
+    return os.environ.get(VARIABLE, "").partition(":")[0].partition("@")[0] == name
+
+
 def reach(name: str) -> None:
     """Do what the environment asks for at the failpoint ``name``; usually nothing."""
-    spec = os.environ.get(VARIABLE)
-    if not spec:
+    if not is_armed(name):
         return
-    place, _, action = spec.partition(":")
-    wanted, _, turn = place.partition("@")
-    if wanted != name:
-        return
+    place, _, action = os.environ[VARIABLE].partition(":")
+    turn = place.partition("@")[2]
     _times_reached[name] += 1
     if not turn or _times_reached[name] == int(turn):
         _act(name, *action.partition(":")[::2])
+
+
+def forget() -> None:
+    """Count from the beginning again."""
+    _times_reached.clear()
 
 
 def _act(name: str, verb: str, argument: str) -> None:

@@ -62,9 +62,15 @@ class PositionStore(Protocol):
         """All positions of the stream's topic, ascending by partition, without a lock."""
 
     def check_in(
-        self, identity: TopicIdentity, start_offsets: Mapping[int, int]
+        self, snapshot: TopicSnapshot, start_offsets: Mapping[int, int]
     ) -> tuple[Position, ...]:
-        """Add positions for partitions that have none, in one transaction; return all."""
+        """Add positions for partitions that have none, in one transaction; return all.
+
+        ``start_offsets`` count where the stream has no position at all. Where it has some by now,
+        a rival's, the partitions that lack one start at their first record.
+
+        Raises IncarnationChangedError where the positions are those of another topic.
+        """
 
     def note_target(self, target: TargetTable) -> bool:
         """Remember which table is filled; True where it was another one of the same name."""

@@ -27,6 +27,7 @@ def write_file(path: Path, *benches: Bench, **streams: dict[str, Any]) -> None:
             "sslmode": postgres.sslmode,
             "schema": postgres.schema_name,
             "lock_timeout_seconds": postgres.lock_timeout_seconds,
+            "statement_timeout_seconds": postgres.statement_timeout_seconds,
             "commit_timeout_seconds": postgres.commit_timeout_seconds,
         },
         "streams": {

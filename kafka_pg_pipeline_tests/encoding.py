@@ -26,13 +26,13 @@ def column(
     name: str,
     base_type: str = "text",
     *,
-    category: str = "",
+    is_array: bool = False,
     type_name: str | None = None,
     metadata: MetadataField | None = None,
     nullable: bool = True,
     has_default: bool = False,
 ) -> Column:
-    described = describe_type(base_type, category)
+    described = describe_type(base_type, is_array=is_array)
     return Column(
         name=name,
         type_name=type_name or base_type,
@@ -47,7 +47,7 @@ def column(
 
 
 def array_column(name: str, type_name: str = "text[]") -> Column:
-    return column(name, f"_{type_name}", category="A", type_name=type_name)
+    return column(name, type_name.removesuffix("[]"), is_array=True, type_name=type_name)
 
 
 def table_of(columns: Sequence[Column]) -> TargetTable:

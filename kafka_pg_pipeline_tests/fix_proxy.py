@@ -29,7 +29,7 @@ class _Line:
         self._client = client
         self._server = server
         self._proxy = proxy
-        self._copies = False
+        self._is_marked = False
         self._loss: Loss | None = None
         self._threads = [
             threading.Thread(target=self._forward_requests),
@@ -68,12 +68,12 @@ class _Line:
                 self._client.shutdown(socket.SHUT_WR)
 
     def _watch(self, data: bytes) -> None:
-        """Tell a batch's COMMIT, which ends a transaction with a COPY, from all others."""
-        self._copies = self._copies or _COPY in data
+        """Tell the COMMIT of a transaction that holds the proxy's mark from all others."""
+        self._is_marked = self._is_marked or self._proxy.mark in data
         if data.endswith(_COMMIT):
-            if self._copies and self._loss is None:
+            if self._is_marked and self._loss is None:
                 self._loss = self._proxy.take_loss()
-            self._copies = False
+            self._is_marked = False
 
     def _pass_on(self, data: bytes, end: socket.socket) -> None:
         if self._proxy.delay_seconds:
@@ -90,6 +90,7 @@ class Proxy:
     def __init__(self, host: str, port: int) -> None:
         self.delay_seconds = 0.0
         self.losses = 0
+        self.mark = _COPY
         self._target = (host, port)
         self._next_loss: Loss | None = None
         self._lines: list[_Line] = []
@@ -101,8 +102,12 @@ class Proxy:
     def port(self) -> int:
         return int(self._listener.getsockname()[1])
 
-    def lose(self, loss: Loss) -> None:
-        """Lose this at the next batch's COMMIT; connections made later are whole again."""
+    def lose(self, loss: Loss, mark: bytes = _COPY) -> None:
+        """Lose this at the next COMMIT of a transaction with ``mark`` in it, usually a batch's.
+
+        Connections made later are whole again.
+        """
+        self.mark = mark
         self._next_loss = loss
 
     def take_loss(self) -> Loss | None:

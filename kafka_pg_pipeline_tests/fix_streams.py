@@ -107,8 +107,8 @@ class Bench:
             consumer.assign([TopicPartition(self.stream.topic, p, 0) for p in pending])
             found: dict[tuple[int, int], bytes | None] = {}
             quiet = 0
-            while pending and quiet < 20:
-                messages = consumer.consume(10_000, 0.25)
+            while pending and quiet < 100:
+                messages = consumer.consume(10_000, 0.05)  # waits that long for so many
                 quiet = 0 if messages else quiet + 1
                 for message in messages:
                     assert message.error() is None

@@ -21,7 +21,7 @@ from kafka_pg_pipeline.assembly.endpoints import Endpoints
 from kafka_pg_pipeline.domain.offsets import TopicSnapshot
 from kafka_pg_pipeline.domain.tables import TableName
 from kafka_pg_pipeline.errors import KafkaUnavailableError, PipelineError, TopicMissingError
-from kafka_pg_pipeline.pipeline.plan import read_sample
+from kafka_pg_pipeline.pipeline.sample import read_sample
 from kafka_pg_pipeline.settings.models import StreamSettings
 
 APPLICATION_NAME = "kafka-pg doctor"

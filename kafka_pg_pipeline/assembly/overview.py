@@ -12,7 +12,8 @@ from kafka_pg_pipeline.domain.offsets import OffsetRange, Position, TopicSnapsho
 from kafka_pg_pipeline.domain.planning import check_identity, covered, plan_partitions
 from kafka_pg_pipeline.domain.status import CommittedBatch, PartitionLag, StoredPartition
 from kafka_pg_pipeline.errors import IncarnationChangedError, PipelineError
-from kafka_pg_pipeline.pipeline.plan import freeze_plan, read_sample, resolve_start_offsets
+from kafka_pg_pipeline.pipeline.plan import freeze_plan, place_new_partitions
+from kafka_pg_pipeline.pipeline.sample import read_sample
 
 _LAST_BATCHES = 5
 
@@ -65,7 +66,7 @@ def fetch_next_offsets(session: StreamSession, snapshot: TopicSnapshot) -> Mappi
     """Where the next run would start in each partition, those not yet checked in included."""
     positions = fetch_positions(session)
     found = {position.partition: position.next_offset for position in positions}
-    starts = resolve_start_offsets(session.stream, snapshot, positions, session.inspector)
+    starts = place_new_partitions(session.stream, snapshot, positions, session.inspector)
     return {**found, **starts}
 
 

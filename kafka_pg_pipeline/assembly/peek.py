@@ -11,7 +11,8 @@ from kafka_pg_pipeline.domain.records import DeadLetter, Record
 from kafka_pg_pipeline.domain.tables import TargetTable
 from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
-from kafka_pg_pipeline.pipeline.plan import freeze_plan, read_sample
+from kafka_pg_pipeline.pipeline.plan import freeze_plan
+from kafka_pg_pipeline.pipeline.sample import read_sample
 
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 

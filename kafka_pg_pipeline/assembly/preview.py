@@ -16,7 +16,8 @@ from kafka_pg_pipeline.domain.planning import count_blocked
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.tables import Column, TableName, TargetTable
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
-from kafka_pg_pipeline.pipeline.plan import freeze_plan, read_sample
+from kafka_pg_pipeline.pipeline.plan import freeze_plan
+from kafka_pg_pipeline.pipeline.sample import read_sample
 from kafka_pg_pipeline.pipeline.target import ensure_target
 from kafka_pg_pipeline.ports import TargetCatalog
 

@@ -162,7 +162,7 @@ def show_report(report: LoadReport) -> None:
     """One line for people, and one for each warning."""
     counts = report.counts
     text = f"{report.stream}: {count_of(counts.rows, 'row')} into {report.table}"
-    if report.entries:
+    if report.batches:
         text += (
             f" in {format_seconds(report.seconds)} ({format_rate(report.rows_per_second)}, "
             f"{count_of(report.batches, 'batch')}, {format_bytes(report.record_bytes)})"
@@ -197,11 +197,11 @@ def plain_loaded(loaded: Loaded) -> Any:
         "lag_after": report.lag_after,
         "ranges": [
             {
-                "partition": piece.partition,
-                "start_offset": piece.start_offset,
-                "end_offset": piece.end_offset,
+                "partition": total.offsets.partition,
+                "start_offset": total.offsets.start_offset,
+                "end_offset": total.offsets.end_offset,
             }
-            for piece in report.ranges
+            for total in report.partitions
         ],
         "positions": {str(number): offset for number, offset in loaded.positions.items()},
         "warnings": list(report.warnings),

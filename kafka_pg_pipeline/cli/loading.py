@@ -175,7 +175,7 @@ class EndlessLoad:
             return 0
         turn.faults, turn.told = 0, ""
         self.positions[turn.name] = loaded.positions
-        covered = sum(len(entry.offsets) for entry in loaded.report.entries)
+        covered = loaded.report.covered
         if turn.records_left is not None:
             visible = covered - loaded.report.counts.absent
             turn.records_left = max(0, turn.records_left - visible)

@@ -10,6 +10,7 @@ from kafka_pg_pipeline.local.files import make_private_directory
 from kafka_pg_pipeline.local.stack import LocalStack, default_home
 from kafka_pg_pipeline.settings.file import LoadedSettings
 
+
 def ensure_servers(loaded: LoadedSettings, tell: Steps) -> bool:
     """Start the local stack unless file or environment name both servers; True where it serves."""
     if not needs_local_stack(loaded.settings, os.environ):

@@ -9,7 +9,6 @@ _KINDS = {
     # A literal goes to float4's own input function, so that it is rounded once.
     "numeric": ColumnKind.NUMERIC,
     "float4": ColumnKind.NUMERIC,
-    "money": ColumnKind.NUMERIC,
     "float8": ColumnKind.DOUBLE,
     "bool": ColumnKind.BOOLEAN,
     "text": ColumnKind.TEXT,
@@ -35,15 +34,17 @@ class TypeDescription:
     maximum: int | None = None
 
 
-def describe_type(base_type: str, category: str) -> TypeDescription:
+def describe_type(base_type: str, *, is_array: bool) -> TypeDescription:
     """How values are written for a type.
 
     Args:
-        base_type: ``pg_type.typname``, of a domain that of its base type.
-        category: ``pg_type.typcategory``; ``A`` is an array.
+        base_type: ``pg_type.typname``, of a domain that of its base type, of an array that of
+            its elements.
+        is_array: Whether it is an array, or a domain over one.
     """
-    if category == "A":
-        return TypeDescription(ColumnKind.ARRAY)
+    if is_array:
+        of_json = _KINDS.get(base_type) is ColumnKind.JSON
+        return TypeDescription(ColumnKind.JSON_ARRAY if of_json else ColumnKind.ARRAY)
     bits = _INTEGER_BITS.get(base_type)
     if bits is not None:
         return TypeDescription(ColumnKind.INTEGER, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)

@@ -1,7 +1,7 @@
 """What a run did, for people and for Dagster's metadata."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from kafka_pg_pipeline.domain.batches import BatchCounts, LedgerEntry
@@ -18,17 +18,48 @@ class Outcome(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class PartitionTotals:
+    """What a run covered of one partition: its batches together, from the first to the last."""
+
+    offsets: OffsetRange
+    counts: BatchCounts
+    record_bytes: int
+
+
+def add_entries(
+    totals: Iterable[PartitionTotals], entries: Iterable[LedgerEntry]
+) -> tuple[PartitionTotals, ...]:
+    """The totals with more lines of the ledger, one a partition, ascending."""
+    merged = {total.offsets.partition: total for total in totals}
+    for entry in entries:
+        known = merged.get(entry.offsets.partition)
+        start = entry.offsets if known is None else known.offsets
+        merged[entry.offsets.partition] = PartitionTotals(
+            OffsetRange(
+                entry.offsets.partition,
+                min(start.start_offset, entry.offsets.start_offset),
+                max(start.end_offset, entry.offsets.end_offset),
+            ),
+            entry.counts + (known.counts if known else BatchCounts()),
+            entry.record_bytes + (known.record_bytes if known else 0),
+        )
+    return tuple(merged[partition] for partition in sorted(merged))
+
+
+@dataclass(frozen=True, slots=True)
 class LoadReport:
     """The ledger's account of one run; ``seconds`` is wall-clock time by a monotonic clock.
 
-    ``lag_before`` and ``lag_after`` are offsets against the end that the plan froze.
+    ``batches`` counts transactions. ``lag_before`` and ``lag_after`` are offsets against the end
+    that the plan froze.
     """
 
     stream: str
     topic: str
     table: str
     outcome: Outcome
-    entries: tuple[LedgerEntry, ...]
+    partitions: tuple[PartitionTotals, ...]
+    batches: int
     seconds: float
     lag_before: int
     lag_after: int
@@ -37,37 +68,24 @@ class LoadReport:
     @property
     def counts(self) -> BatchCounts:
         """All batches together."""
-        return sum((entry.counts for entry in self.entries), BatchCounts())
+        return sum((total.counts for total in self.partitions), BatchCounts())
 
     @property
     def record_bytes(self) -> int:
-        """Bytes of keys and values read."""
-        return sum(entry.record_bytes for entry in self.entries)
+        """Bytes of keys, values and headers read."""
+        return sum(total.record_bytes for total in self.partitions)
 
     @property
-    def batches(self) -> int:
-        """Transactions committed."""
-        return len({entry.batch_id for entry in self.entries})
+    def covered(self) -> int:
+        """Offsets accounted for."""
+        return self.counts.total
 
     @property
     def rows_per_second(self) -> float:
         """Rows landed by seconds taken; 0 where nothing landed."""
         return self.counts.rows / self.seconds if self.seconds and self.counts.rows else 0.0
 
-    @property
-    def ranges(self) -> tuple[OffsetRange, ...]:
-        """What was covered, one range a partition."""
-        return merge_ranges(entry.offsets for entry in self.entries)
-
-
-def merge_ranges(ranges: Iterable[OffsetRange]) -> tuple[OffsetRange, ...]:
-    """One range a partition over consecutive ranges, ascending by partition."""
-    merged: dict[int, OffsetRange] = {}
-    for piece in ranges:
-        before = merged.get(piece.partition, piece)
-        merged[piece.partition] = OffsetRange(
-            piece.partition,
-            min(before.start_offset, piece.start_offset),
-            max(before.end_offset, piece.end_offset),
-        )
-    return tuple(merged[partition] for partition in sorted(merged))
+    def with_totals(self, partitions: tuple[PartitionTotals, ...], batches: int) -> "LoadReport":
+        """The report with what earlier attempts of the same run had loaded already."""
+        report = replace(self, partitions=partitions, batches=batches)
+        return replace(report, lag_before=max(self.lag_before, self.lag_after + report.covered))

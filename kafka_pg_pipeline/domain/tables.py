@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from enum import Enum
 
+# The longest name PostgreSQL keeps whole; the rest it cuts off with a NOTICE.
+NAME_BYTES = 63
+
 
 class ColumnKind(str, Enum):
     """How a column takes a JSON value; the types PostgreSQL groups under one input form."""
@@ -16,6 +19,7 @@ class ColumnKind(str, Enum):
     TIMESTAMP = "timestamp"
     BYTEA = "bytea"
     ARRAY = "array"
+    JSON_ARRAY = "json_array"
     OTHER = "other"
 
 
@@ -80,3 +84,10 @@ class TargetTable:
     oid: int
     columns: tuple[Column, ...]
     plain: bool
+
+    @property
+    def offset_columns(self) -> tuple[str, str] | None:
+        """The columns that hold partition and offset; None where either is missing."""
+        names = {column.metadata: column.name for column in self.columns if column.metadata}
+        partition, offset = names.get(MetadataField.PARTITION), names.get(MetadataField.OFFSET)
+        return (partition, offset) if partition and offset else None

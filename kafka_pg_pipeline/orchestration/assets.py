@@ -114,9 +114,8 @@ def build_table_assets(streams: Mapping[str, StreamSettings]) -> dict[str, dg.As
     """The table asset of each stream, by the stream's name.
 
     Raises:
-        ConfigurationError: two streams fill one table, or a table has the key of a topic.
+        ConfigurationError: a table has the key of a topic.
     """
-    owners: dict[dg.AssetKey, str] = {}
     topics = {topic_key(stream) for stream in streams.values()}
     for name, stream in streams.items():
         if table_key(stream) in topics:
@@ -124,11 +123,5 @@ def build_table_assets(streams: Mapping[str, StreamSettings]) -> dict[str, dg.As
                 f"stream {name}: table {stream.table} has the name of a topic and lies in the "
                 "schema `kafka`: in Dagster kafka/<topic> is the topic's own asset, so load this "
                 "stream into another schema"
-            )
-        other = owners.setdefault(table_key(stream), name)
-        if other != name:
-            raise ConfigurationError(
-                f"streams {other} and {name} fill the same table {stream.table}: Dagster has one "
-                "asset a table, so load one of them into a table of its own"
             )
     return {name: build_table_asset(name, stream) for name, stream in streams.items()}

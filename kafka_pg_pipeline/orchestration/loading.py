@@ -49,6 +49,8 @@ def load_plan(
         open_session(plan.stream, stream, endpoints, run_id=run_id) as session,
     ):
         report = session.loader.load(plan, stop=threading.Event())
+        # A retry within the run knows of its own batches alone; the ledger knows of all.
+        report = report.with_totals(*session.inspection.fetch_run_totals(run_id))
     log.info(
         "%s: %d rows, %d dead letters in %d batches, %.2f s (%s), lag %d → %d",
         plan.stream,

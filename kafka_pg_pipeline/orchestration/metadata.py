@@ -1,13 +1,11 @@
 """What Dagster shows of a run: numbers as numbers, so that they are plotted over time."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import dagster as dg
 
-from kafka_pg_pipeline.domain.batches import BatchCounts, LedgerEntry
-from kafka_pg_pipeline.domain.offsets import OffsetRange
 from kafka_pg_pipeline.domain.planning import LoadPlan, count_blocked
-from kafka_pg_pipeline.domain.reports import LoadReport
+from kafka_pg_pipeline.domain.reports import LoadReport, PartitionTotals
 
 MetadataMap = Mapping[str, dg.MetadataValue]
 
@@ -37,7 +35,7 @@ def describe_plan(plan: LoadPlan) -> MetadataMap:
 def describe_report(report: LoadReport) -> MetadataMap:
     """Metadata of a load: from the ledger, not from what the run meant to do."""
     counts = report.counts
-    records = [_describe_range(piece, report.entries) for piece in report.ranges]
+    records = [_describe_partition(total) for total in report.partitions]
     metadata: dict[str, dg.MetadataValue] = {
         "dagster/partition_row_count": dg.MetadataValue.int(counts.rows),
         "dagster/table_name": dg.MetadataValue.text(report.table),
@@ -59,18 +57,16 @@ def describe_report(report: LoadReport) -> MetadataMap:
     return metadata
 
 
-def _describe_range(piece: OffsetRange, entries: Iterable[LedgerEntry]) -> dg.TableRecord:
-    own = (entry.counts for entry in entries if entry.offsets.partition == piece.partition)
-    counts = sum(own, BatchCounts())
+def _describe_partition(total: PartitionTotals) -> dg.TableRecord:
     return dg.TableRecord(
         {
-            "partition": piece.partition,
-            "from": piece.start_offset,
-            "to": piece.end_offset,
-            "offsets": len(piece),
-            "rows": counts.rows,
-            "dead letters": counts.dead,
-            "absent": counts.absent,
+            "partition": total.offsets.partition,
+            "from": total.offsets.start_offset,
+            "to": total.offsets.end_offset,
+            "offsets": len(total.offsets),
+            "rows": total.counts.rows,
+            "dead letters": total.counts.dead,
+            "absent": total.counts.absent,
         }
     )
 

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Any
 
 from kafka_pg_pipeline.domain.batches import CopyChunk
 from kafka_pg_pipeline.domain.records import DeadLetter, Reason, Record, Stage
 from kafka_pg_pipeline.domain.tables import TargetTable
+from kafka_pg_pipeline.errors import KafkaUnavailableError
 from kafka_pg_pipeline.pipeline.decode_json import UNSET, JsonDecoder, Rejected
 from kafka_pg_pipeline.pipeline.encode_literals import Unfit
 from kafka_pg_pipeline.pipeline.encode_metadata import MetadataUnfit, MetadataWriter
@@ -24,6 +26,8 @@ class RowEncoder:
         metadata = [column for column in target.columns if column.metadata is not None]
         self.value_names = tuple(column.name for column in values)
         self.metadata_names = tuple(column.name for column in metadata)
+        # The table of a topic without a record that may be read; see ``ensure_target``.
+        self.is_blank = target.oid == 0 and not target.columns
         self.decoder = JsonDecoder(values)
         self.metadata = MetadataWriter(metadata, topic)
 
@@ -68,7 +72,7 @@ class BatchBuilder:
 
     Lines are kept apart by the columns they fill, since a record that lacks the field of a column
     with a default leaves it out, so that PostgreSQL's default applies. ``record_bytes`` counts
-    the keys and values of all records, dead letters included; ``rows`` counts lines.
+    the keys, values and headers of all records, dead letters included; ``rows`` counts lines.
     """
 
     def __init__(self, encoder: RowEncoder) -> None:
@@ -80,7 +84,17 @@ class BatchBuilder:
         self.dead_letters: list[DeadLetter] = []
 
     def add(self, records: Sequence[Record]) -> None:
-        """Encode the records of one partition, in offset order."""
+        """Encode the records of one partition, in offset order.
+
+        Raises:
+            KafkaUnavailableError: there is no table yet, since the look at the topic's first
+                records did not show these.
+        """
+        if self._encoder.is_blank:
+            raise KafkaUnavailableError(
+                "there are records that a look at the topic did not show; nothing was moved, a "
+                "later run looks again"
+            )
         for start in range(0, len(records), _BLOCK):
             self._add_block(records[start : start + _BLOCK])
 
@@ -95,6 +109,7 @@ class BatchBuilder:
         values = [record.value for record in records]
         keys = [record.key for record in records]
         self.record_bytes += sum(map(len, filter(None, values))) + sum(map(len, filter(None, keys)))
+        self.record_bytes += sum(map(_count_bytes, filter(None, map(_fetch_headers, records))))
         block = self._encoder.encode_block(records, values)
         if block is None:
             for record in records:
@@ -137,6 +152,13 @@ class _Lines:
 
     texts: list[str] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
+
+
+_fetch_headers = attrgetter("headers")
+
+
+def _count_bytes(headers: Sequence[tuple[str, bytes | None]]) -> int:
+    return sum(len(key) + len(value or b"") for key, value in headers)
 
 
 def _line_format(names: tuple[str, ...]) -> str:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
+from itertools import chain
 from typing import Any
 
 from kafka_pg_pipeline.domain.records import Reason
@@ -142,8 +143,6 @@ def _string_to_integer(column: Column, text: str, _: str) -> str:
 
 
 def _string_to_numeric(column: Column, text: str, _: str) -> str:
-    if column.type_name == "money":
-        return text  # has signs and separators that only the server's locale knows
     number = _strip_number(text)
     return number if number.lower() in _NUMERIC_WORDS else _number_to_numeric(column, number)
 
@@ -190,6 +189,7 @@ _STRINGS: Mapping[ColumnKind, Callable[[Column, str, str], str]] = {
     ColumnKind.BYTEA: _string_to_bytes,
     ColumnKind.TIMESTAMP: _string_as_it_is,
     ColumnKind.ARRAY: _string_as_it_is,
+    ColumnKind.JSON_ARRAY: _string_as_it_is,
     ColumnKind.OTHER: _string_as_it_is,
 }
 
@@ -221,7 +221,7 @@ def _number_to_numeric(_: Column, literal: str) -> str:
     exponent = number.as_tuple().exponent
     after = -exponent if isinstance(exponent, int) and exponent < 0 else 0
     if not number and after == 0:
-        return "0"  # whatever its exponent
+        return "-0" if number.is_signed() else "0"  # whatever its exponent
     if number.adjusted() >= _NUMERIC_DIGITS_BEFORE or after > _NUMERIC_DIGITS_AFTER:
         raise Unfit(Reason.OUT_OF_RANGE)
     return literal
@@ -258,6 +258,7 @@ _NUMBERS: Mapping[ColumnKind, Callable[[Column, str], str]] = {
     ColumnKind.BOOLEAN: _refuse_number,
     ColumnKind.BYTEA: _refuse_number,
     ColumnKind.ARRAY: _refuse_number,
+    ColumnKind.JSON_ARRAY: _refuse_number,
 }
 
 
@@ -299,14 +300,13 @@ def _write_boolean(column: Column, literal: str) -> str:
 
 
 def _write_composite(column: Column, literal: str) -> str:
-    if column.kind is ColumnKind.ARRAY and literal[0] == "[":
-        of_json = column.type_name.startswith(("json[", "jsonb["))
-        return _write_array(_parse(literal), _dump_element if of_json else _write_element)
-    if column.kind not in (ColumnKind.JSON, ColumnKind.TEXT, ColumnKind.OTHER):
+    write_element = _ELEMENTS.get(column.kind) if literal[0] == "[" else None
+    kinds = (ColumnKind.JSON, ColumnKind.TEXT, ColumnKind.OTHER)
+    if write_element is None and column.kind not in kinds:
         raise Unfit(Reason.WRONG_TYPE)
     if "\\" in literal:
-        check_all_text(_parse(literal))
-    return literal
+        check_json(literal)
+    return literal if write_element is None else _write_array(_parse(literal), write_element)
 
 
 class _Verbatim(str):
@@ -332,7 +332,7 @@ def _write_element(value: Any) -> str:
         return str(value)
     if isinstance(value, list):
         return _write_array(value, _write_element)
-    return _quote(check_text(value) if isinstance(value, str) else _dump(value))
+    return _quote(value if isinstance(value, str) else _dump(value))
 
 
 def _dump_element(value: Any) -> str:
@@ -340,33 +340,48 @@ def _dump_element(value: Any) -> str:
     return "NULL" if value is None else _quote(_dump(value))
 
 
+_ELEMENTS: Mapping[ColumnKind, Callable[[Any], str]] = {
+    ColumnKind.ARRAY: _write_element,
+    ColumnKind.JSON_ARRAY: _dump_element,
+}
+
+
 def _quote(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def _dump(value: Any) -> str:
-    check_all_text(value)
-    return _dump_checked(value)
-
-
-def _dump_checked(value: Any) -> str:
     if isinstance(value, dict):
-        pairs = (f"{_dump_checked(key)}: {_dump_checked(item)}" for key, item in value.items())
+        pairs = (f"{_dump(key)}: {_dump(item)}" for key, item in value.items())
         return "{" + ", ".join(pairs) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_dump_checked, value)) + "]"
+        return "[" + ", ".join(map(_dump, value)) + "]"
     return str(value) if isinstance(value, _Verbatim) else json.dumps(value, ensure_ascii=False)
 
 
-def check_all_text(value: Any) -> None:
-    """Check every string of a parsed JSON value, keys among them; see ``check_text``."""
-    pending = [value]
+def check_json(literal: str) -> None:
+    """Check every string of a JSON value, names and what a duplicate name hides among them.
+
+    Raises:
+        Unfit: see ``check_text``.
+        ValueError: it is no JSON.
+    """
+    pending = [
+        json.loads(
+            literal,
+            object_pairs_hook=lambda pairs: list(chain.from_iterable(pairs)),
+            parse_int=str,
+            parse_float=str,
+            parse_constant=_refuse_constant,
+        )
+    ]
     while pending:
         item = pending.pop()
         if isinstance(item, str):
             check_text(item)
-        elif isinstance(item, dict):
-            pending.extend(item)
-            pending.extend(item.values())
         elif isinstance(item, list):
             pending.extend(item)
+
+
+def _refuse_constant(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")

@@ -18,9 +18,9 @@ from itertools import repeat
 from operator import attrgetter
 from typing import Any
 
+from kafka_pg_pipeline.domain.copy_text import NULL, escape
 from kafka_pg_pipeline.domain.records import Reason, Record
 from kafka_pg_pipeline.domain.tables import Column, ColumnKind, MetadataField
-from kafka_pg_pipeline.pipeline.copy_text import NULL, escape
 from kafka_pg_pipeline.pipeline.encode_literals import MomentText, Unfit, check_text
 
 _NO_TIMESTAMP = -1

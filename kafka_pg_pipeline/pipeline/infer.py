@@ -8,11 +8,10 @@ from decimal import Decimal, InvalidOperation
 import msgspec
 
 from kafka_pg_pipeline.domain.column_types import describe_type
-from kafka_pg_pipeline.domain.tables import Column, MetadataField
+from kafka_pg_pipeline.domain.tables import NAME_BYTES, Column, MetadataField
 from kafka_pg_pipeline.errors import TargetError
 
 _BOM = b"\xef\xbb\xbf"
-_NAME_BYTES = 63
 _INT8 = 2**63
 _INT8_DIGITS = 19
 _MOMENT = re.compile(
@@ -44,6 +43,8 @@ _CATALOG_NAMES = {
     "timestamp with time zone": "timestamptz",
     "timestamp without time zone": "timestamp",
 }
+# In every table already (PostgreSQL documentation, 5.6).
+_SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
@@ -63,8 +64,8 @@ def infer_columns(
         metadata: Column names by record attribute.
 
     Raises:
-        TargetError: two names differ in case only, a field has a metadata column's name, or a
-            name is longer than PostgreSQL's 63 bytes.
+        TargetError: two names differ in case only, a field has a metadata column's name or that
+            of a system column, or a name is longer than PostgreSQL's 63 bytes.
     """
     seen: dict[str, set[str]] = {}
     for value in values:
@@ -165,8 +166,9 @@ def _column(
     field: str | None = None,
     metadata: MetadataField | None = None,
 ) -> Column:
-    base = re.sub(r"\(.*?\)", "", type_name).strip().lower()
-    described = describe_type(_CATALOG_NAMES.get(base, base), "A" if base.endswith("]") else "U")
+    base, bracket, _ = re.sub(r"\(.*?\)", "", type_name).lower().partition("[")
+    base = base.strip()
+    described = describe_type(_CATALOG_NAMES.get(base, base), is_array=bool(bracket))
     return Column(
         name=name,
         type_name=type_name,
@@ -185,6 +187,11 @@ def _check_names(fields: Sequence[str], metadata: Sequence[str]) -> None:
     seen: dict[str, str] = {}
     for name in fields:
         _check_length(name)
+        if name in _SYSTEM_COLUMNS:
+            raise TargetError(
+                f"field {name!r} cannot be a column: PostgreSQL keeps that name for itself. Create "
+                "the table by hand with the columns you want"
+            )
         other = seen.setdefault(name.lower(), name)
         if other != name:
             raise TargetError(
@@ -202,8 +209,10 @@ def _check_names(fields: Sequence[str], metadata: Sequence[str]) -> None:
 
 
 def _check_length(name: str) -> None:
-    if not name or len(name.encode()) > _NAME_BYTES or "\0" in name:
+    if not name or len(name.encode()) > NAME_BYTES or "\0" in name:
         raise TargetError(
-            f"field {name[:80]!r} cannot be a column: PostgreSQL's names have 1 to {_NAME_BYTES} "
-            "bytes and no U+0000. Create the table by hand with the columns you want"
+            # The name is left out: keys of that length are data more often than names.
+            f"a field whose name has {len(name.encode())} bytes cannot be a column: PostgreSQL's "
+            f"names have 1 to {NAME_BYTES} bytes and no U+0000. Create the table by hand with the "
+            "columns you want; `kafka-pg plan` then lists the fields that no column takes"
         )

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 
 import tenacity
 
-from kafka_pg_pipeline.domain.batches import EncodedBatch, LedgerEntry, WriteResult, WriteStatus
+from kafka_pg_pipeline.domain.batches import EncodedBatch, WriteResult, WriteStatus
 from kafka_pg_pipeline.domain.offsets import Position, TopicSnapshot
 from kafka_pg_pipeline.domain.planning import (
     LoadPlan,
@@ -23,14 +23,15 @@ from kafka_pg_pipeline.domain.planning import (
     count_available,
     plan_partitions,
 )
-from kafka_pg_pipeline.domain.reports import LoadReport, Outcome
+from kafka_pg_pipeline.domain.reports import LoadReport, Outcome, PartitionTotals, add_entries
 from kafka_pg_pipeline.domain.tables import TargetTable
 from kafka_pg_pipeline.errors import LogShorterError, RetentionGapError, TransientError
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
 from kafka_pg_pipeline.pipeline.garbage import rare_collection
 from kafka_pg_pipeline.pipeline.overlap import read_ahead
-from kafka_pg_pipeline.pipeline.plan import read_sample, resolve_start_offsets
+from kafka_pg_pipeline.pipeline.plan import place_new_partitions
 from kafka_pg_pipeline.pipeline.read import BatchReading
+from kafka_pg_pipeline.pipeline.sample import read_sample
 from kafka_pg_pipeline.pipeline.target import ensure_target
 from kafka_pg_pipeline.ports import (
     BatchWriter,
@@ -49,6 +50,8 @@ logger = logging.getLogger(__name__)
 RETRIES = 3
 # After this many lost races the rival is left to it.
 _MOST_FENCED = 8
+# After retention has overtaken a run this often, it will do so again.
+_MOST_GAPS = 8
 # A leader change can show a high watermark that is behind for a moment.
 _SHORT_LOG_LOOKS = 3
 
@@ -94,13 +97,16 @@ class _Run:
 
     snapshot: TopicSnapshot
     records_left: int | None
-    entries: list[LedgerEntry] = field(default_factory=list)
+    totals: tuple[PartitionTotals, ...] = ()
+    batches: int = 0
     warnings: list[str] = field(default_factory=list)
     fenced: int = 0
+    gaps: int = 0
     lag_before: int | None = None
 
     def add(self, result: WriteResult) -> None:
-        self.entries.extend(result.entries)
+        self.totals = add_entries(self.totals, result.entries)
+        self.batches += 1
         if self.records_left is not None:
             visible = sum(len(e.offsets) - e.counts.absent for e in result.entries)
             self.records_left -= visible
@@ -136,13 +142,14 @@ class StreamLoader:
         )
         with rare_collection():
             retrying(self._load_rounds, run, rule, listener)
-        lag_after = count_available(self._ports.positions.fetch_positions(), plan.snapshot)
+        lag_after = count_available(self._ports.positions.fetch_positions(), run.snapshot)
         return LoadReport(
             stream=self._name,
             topic=self._stream.topic,
             table=self._stream.table,
             outcome=_outcome(run, rule, lag_after),
-            entries=tuple(run.entries),
+            partitions=run.totals,
+            batches=run.batches,
             seconds=time.monotonic() - started,
             lag_before=run.lag_before or 0,
             lag_after=lag_after,
@@ -156,13 +163,17 @@ class StreamLoader:
     def _load_rounds(self, run: _Run, rule: StopRule, listener: ProgressListener) -> None:
         width: int | None = None
         while not rule.is_set() and run.records_left != 0 and run.fenced < _MOST_FENCED:
-            prepared = self._prepare(run)
-            if prepared is None:
-                return
-            target, plans = prepared
-            if width is not None:
-                plans = tuple(random.sample(plans, min(width, len(plans))))
-            status = self._load_partitions(plans, target, run, rule, listener)
+            try:
+                prepared = self._prepare(run)
+                if prepared is None:
+                    return
+                target, plans = prepared
+                if width is not None:
+                    plans = tuple(random.sample(plans, min(width, len(plans))))
+                status = self._load_partitions(plans, target, run, rule, listener)
+            except RetentionGapError:
+                self._face_gap(run)
+                continue
             if status is WriteStatus.FENCED:
                 logger.warning("%s: another loader moved first, planning again", self._name)
                 if len(plans) == 1 and run.fenced > 1:
@@ -172,6 +183,8 @@ class StreamLoader:
     def _prepare(self, run: _Run) -> tuple[TargetTable, tuple[PartitionPlan, ...]] | None:
         """Table, positions and what is left of the plan; None where nothing is left."""
         positions = self._ports.positions.fetch_positions()
+        if self._is_outdated(run.snapshot, positions):
+            run.snapshot = self._ports.inspector.fetch_snapshot(self._stream.topic)
         for position in positions:
             check_identity(position.identity, run.snapshot.identity, self._stream.topic)
         positions = self._check_in(run.snapshot, positions)
@@ -189,13 +202,26 @@ class StreamLoader:
         self._note_target(target, run)
         return target, plans
 
+    def _is_outdated(self, snapshot: TopicSnapshot, positions: tuple[Position, ...]) -> bool:
+        """True where the plan was frozen before what the positions speak of.
+
+        Before the first check-in the identity is looked up anew: that of a topic that is gone
+        already would be stored as the one that is loaded from now on.
+        """
+        if not positions:
+            return self._ports.inspector.fetch_identity(self._stream.topic) != snapshot.identity
+        return any(
+            position.identity != snapshot.identity or snapshot.bounds(position.partition) is None
+            for position in positions
+        )
+
     def _check_in(
         self, snapshot: TopicSnapshot, positions: tuple[Position, ...]
     ) -> tuple[Position, ...]:
-        starts = resolve_start_offsets(self._stream, snapshot, positions, self._ports.inspector)
+        starts = place_new_partitions(self._stream, snapshot, positions, self._ports.inspector)
         if not starts:
             return positions
-        return self._ports.positions.check_in(snapshot.identity, starts)
+        return self._ports.positions.check_in(snapshot, starts)
 
     def _note_target(self, target: TargetTable, run: _Run) -> None:
         if target.columns and self._ports.positions.note_target(target):
@@ -240,23 +266,20 @@ class StreamLoader:
             max_records=run.records_left,
             stop=over,
         )
-        try:
-            with (
-                self._ports.open_writer(target) as writer,
-                read_ahead(reading.batches()) as batches,
-                over,
-            ):
-                for batch in batches:
-                    result = self._write(batch, writer)
-                    if result.status is WriteStatus.FENCED:
-                        run.fenced += 1
-                        return result.status
-                    run.add(result)
-                    listener(result)
-                    if rule.is_set():
-                        break
-        except RetentionGapError:
-            self._face_gap(run)
+        with (
+            self._ports.open_writer(target) as writer,
+            read_ahead(reading.batches()) as batches,
+            over,
+        ):
+            for batch in batches:
+                result = self._write(batch, writer)
+                if result.status is WriteStatus.FENCED:
+                    run.fenced += 1
+                    return result.status
+                run.add(result)
+                listener(result)
+                if rule.is_set():
+                    break
         return WriteStatus.COMMITTED
 
     def _write(self, batch: EncodedBatch, writer: BatchWriter) -> WriteResult:
@@ -282,9 +305,11 @@ class StreamLoader:
 
     def _face_gap(self, run: _Run) -> None:
         """Retention overtook the run: raise with the lost range, or let the next round note it."""
+        run.gaps += 1
+        if run.gaps > _MOST_GAPS:
+            raise
         run.snapshot = self._ports.inspector.fetch_snapshot(self._stream.topic)
-        positions = self._ports.positions.fetch_positions()
-        plan_partitions(positions, run.snapshot, self._stream.on_data_loss)
+        self._plan_partitions(run, self._ports.positions.fetch_positions())
 
 
 class _Flag:
@@ -311,8 +336,8 @@ def _gave_up(run: _Run) -> Callable[[tenacity.RetryCallState], bool]:
 
     def decide(_: tenacity.RetryCallState) -> bool:
         nonlocal committed, faults
-        faults = 1 if len(run.entries) > committed else faults + 1
-        committed = len(run.entries)
+        faults = 1 if run.batches > committed else faults + 1
+        committed = run.batches
         return faults > RETRIES
 
     return decide
@@ -320,7 +345,7 @@ def _gave_up(run: _Run) -> Callable[[tenacity.RetryCallState], bool]:
 
 def _outcome(run: _Run, rule: StopRule, lag_after: int) -> Outcome:
     if lag_after == 0:
-        return Outcome.FENCED if run.fenced and not run.entries else Outcome.END_OF_STREAM
+        return Outcome.FENCED if run.fenced and not run.batches else Outcome.END_OF_STREAM
     if rule.requested:
         return Outcome.STOPPED
     if rule.is_set() or run.records_left == 0:

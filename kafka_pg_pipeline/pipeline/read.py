@@ -21,8 +21,10 @@ logger = logging.getLogger(__name__)
 
 # A poll that finds nothing costs this much before positions are looked at: trailing control
 # records move the position without returning a record.
-_POLL_SECONDS = 0.1
+POLL_SECONDS = 0.1
 _POLL_RECORDS = 5_000
+# How large a record is taken to be before the first one was seen.
+_USUAL_RECORD_BYTES = 100_000
 # A position that stands still this long before the end means a stuck client (delivery.md 4.2).
 STALL_SECONDS = 20.0
 
@@ -136,6 +138,7 @@ class BatchReading:
         self._records_left = max_records
         self._stop = stop
         self._clock = clock
+        self._record_bytes = float(_USUAL_RECORD_BYTES)
 
     def batches(self) -> Generator[EncodedBatch, None, None]:
         """Batches until every partition has reached its end, a limit is met or a stop is asked.
@@ -185,7 +188,7 @@ class BatchReading:
 
     def _poll(self, reader: RecordReader, builder: BatchBuilder) -> bool:
         """One poll; True where any partition moved."""
-        found = reader.poll(max_records=self._wanted(builder), timeout_seconds=_POLL_SECONDS)
+        found = reader.poll(max_records=self._wanted(builder), timeout_seconds=POLL_SECONDS)
         for partition, records in found.items():
             self._take(self._progress[partition], records, builder)
         moved = bool(found)
@@ -197,7 +200,13 @@ class BatchReading:
         return moved
 
     def _wanted(self, builder: BatchBuilder) -> int:
-        wanted = min(_POLL_RECORDS, self._limits.max_rows - self._count(builder))
+        """Records that one poll may hand out: what is left of the batch, its bytes included."""
+        bytes_left = self._limits.max_bytes - builder.record_bytes
+        wanted = min(
+            _POLL_RECORDS,
+            self._limits.max_rows - self._count(builder),
+            int(bytes_left / self._record_bytes) + 1,
+        )
         if self._records_left is not None:
             wanted = min(wanted, self._records_left)
         return max(1, wanted)
@@ -208,7 +217,9 @@ class BatchReading:
             return
         before = builder.record_bytes
         builder.add(accepted)
-        progress.record_bytes += builder.record_bytes - before
+        added = builder.record_bytes - before
+        progress.record_bytes += added
+        self._record_bytes = max(1.0, added / len(accepted))
         if self._records_left is not None:
             self._records_left -= len(accepted)
 

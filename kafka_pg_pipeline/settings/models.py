@@ -147,7 +147,7 @@ class BatchSettings(Settings):
     )
     max_bytes: BatchBytes = Field(
         64 * MEBIBYTE,
-        description="bytes of keys and values in one batch",
+        description="bytes of keys, values and headers in one batch",
         json_schema_extra={"default": "64MiB"},
     )
     max_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
@@ -256,12 +256,12 @@ class PipelineSettings(Settings):
 
     @model_validator(mode="after")
     def _check_streams(self) -> "PipelineSettings":
-        seen: dict[tuple[str, str], str] = {}
+        owners: dict[TableName, str] = {}
         for name, stream in self.streams.items():
-            pair = (stream.topic, str(TableName.parse(stream.table)))
-            other = seen.setdefault(pair, name)
-            if other != name:
+            owner = owners.setdefault(TableName.parse(stream.table), name)
+            if owner != name:
                 raise _wrong(
-                    f"streams.{name}", f"loads the same topic into the same table as {other}"
+                    f"streams.{name}.table",
+                    f"stream {owner} fills this table; give each stream a table of its own",
                 )
         return self

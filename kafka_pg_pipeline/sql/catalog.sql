@@ -1,5 +1,6 @@
 -- name: find_table
 SELECT class.oid::bigint AS oid, class.relkind::text AS relkind,
+       class.relpersistence = 'p' AS is_durable,
        class.relkind = 'r'
            AND NOT class.relhasrules
            AND NOT class.relrowsecurity
@@ -16,27 +17,33 @@ JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
 WHERE namespace.nspname = %(schema_name)s AND class.relname = %(table_name)s
 
 -- name: fetch_columns
+-- From each column's type down to what it is made of: a domain's base type, an array's elements.
 WITH RECURSIVE base AS (
-    SELECT attribute.attnum, type.oid, type.typtype, type.typbasetype, type.typcategory,
-           type.typname, type.typnotnull, attribute.atttypmod AS typmod
+    SELECT attribute.attnum, type.typname, type.typnotnull,
+           type.typtype <> 'd' AND type.typcategory = 'A' AS is_array,
+           CASE WHEN type.typtype = 'd' THEN type.typbasetype
+                WHEN type.typcategory = 'A' THEN type.typelem ELSE 0 END AS inner_type
     FROM pg_attribute AS attribute
     JOIN pg_type AS type ON type.oid = attribute.atttypid
     WHERE attribute.attrelid = %(oid)s AND attribute.attnum > 0 AND NOT attribute.attisdropped
     UNION ALL
-    SELECT base.attnum, type.oid, type.typtype, type.typbasetype, type.typcategory,
-           type.typname, base.typnotnull OR type.typnotnull, base.typmod
+    SELECT base.attnum, type.typname, base.typnotnull OR (type.typnotnull AND NOT base.is_array),
+           base.is_array OR (type.typtype <> 'd' AND type.typcategory = 'A'),
+           CASE WHEN type.typtype = 'd' THEN type.typbasetype
+                WHEN type.typcategory = 'A' THEN type.typelem ELSE 0 END
     FROM base
-    JOIN pg_type AS type ON type.oid = base.typbasetype
-    WHERE base.typtype = 'd'
+    JOIN pg_type AS type ON type.oid = base.inner_type
 )
 SELECT attribute.attname AS name,
        format_type(attribute.atttypid, attribute.atttypmod) AS type_name,
        base.typname AS base_type,
-       base.typcategory::text AS category,
+       base.is_array,
        attribute.attnotnull OR base.typnotnull AS not_null,
-       attribute.atthasdef OR attribute.attidentity = 'd' AS has_default
+       attribute.atthasdef OR attribute.attidentity = 'd' OR type.typdefault IS NOT NULL
+           AS has_default
 FROM pg_attribute AS attribute
-JOIN base ON base.attnum = attribute.attnum AND base.typtype <> 'd'
+JOIN pg_type AS type ON type.oid = attribute.atttypid
+JOIN base ON base.attnum = attribute.attnum AND base.inner_type = 0
 WHERE attribute.attrelid = %(oid)s
   AND attribute.attnum > 0
   AND NOT attribute.attisdropped

@@ -5,6 +5,11 @@ FROM {schema}.state
 WHERE stream = %(stream)s AND topic = %(topic)s
 ORDER BY partition
 
+-- name: lock_stream
+-- Held by whoever adds positions or moves them by hand, until the transaction ends.
+SELECT pg_advisory_xact_lock(
+    hashtextextended(format('kafka_pg stream %%s %%s', %(stream)s::text, %(topic)s::text), 0))
+
 -- name: check_in
 WITH arrived AS (
     INSERT INTO {schema}.state
@@ -95,11 +100,28 @@ SELECT %(stream)s, %(topic)s, gap.*, %(batch_id)s, 'retention'
 FROM unnest(%(partitions)s::integer[], %(incarnations)s::integer[], %(epochs)s::integer[],
             %(start_offsets)s::bigint[], %(end_offsets)s::bigint[]) AS gap
 
+-- name: create_dead_letter_stage
+CREATE TEMPORARY TABLE pg_temp.kafka_pg_dead_letter ON COMMIT DROP AS
+SELECT partition, incarnation, epoch, record_offset, record_timestamp, timestamp_type, key, value,
+       header_keys, header_values, stage, reason, column_name, sqlstate
+FROM {schema}.dead_letter
+WITH NO DATA
+
 -- name: insert_dead_letters
 INSERT INTO {schema}.dead_letter
     (batch_id, stream, topic, partition, incarnation, epoch, record_offset, record_timestamp,
      timestamp_type, key, value, header_keys, header_values, stage, reason, column_name, sqlstate)
-VALUES %s
+SELECT %(batch_id)s, %(stream)s, %(topic)s, partition, incarnation, epoch, record_offset,
+       record_timestamp, timestamp_type, key, value, header_keys, header_values, stage, reason,
+       column_name, sqlstate
+FROM pg_temp.kafka_pg_dead_letter
+ORDER BY partition, record_offset
+
+-- name: other_fillers
+-- Other streams, and other topics of this one, whose rows are in the same table.
+SELECT DISTINCT stream, topic FROM {schema}.state
+WHERE target_oid = %(target_oid)s AND (stream, topic) <> (%(stream)s, %(topic)s)
+ORDER BY stream, topic
 
 -- name: insert_audit
 INSERT INTO {schema}.audit (stream, action, detail)

@@ -22,6 +22,23 @@ ORDER BY min(committed_at) DESC
 LIMIT %(most)s
 
 -- name: seconds_since_commit
+-- Older lines are not looked at: the question is whether a run is alive.
 SELECT extract(epoch FROM clock_timestamp() - max(committed_at))::double precision
 FROM {schema}.ledger
 WHERE stream = %(stream)s AND run_id = %(run_id)s
+  AND committed_at > clock_timestamp() - interval '1 hour'
+
+-- name: run_totals
+SELECT partition, min(start_offset) AS start_offset, max(next_offset) AS next_offset,
+       sum(rows)::bigint AS rows, sum(superseded)::bigint AS superseded,
+       sum(ignored)::bigint AS ignored, sum(deleted)::bigint AS deleted,
+       sum(dead)::bigint AS dead, sum(filtered)::bigint AS filtered,
+       sum(absent)::bigint AS absent, sum(record_bytes)::bigint AS record_bytes
+FROM {schema}.ledger
+WHERE stream = %(stream)s AND topic = %(topic)s AND run_id = %(run_id)s
+GROUP BY partition
+ORDER BY partition
+
+-- name: run_batches
+SELECT count(DISTINCT batch_id) FROM {schema}.ledger
+WHERE stream = %(stream)s AND topic = %(topic)s AND run_id = %(run_id)s

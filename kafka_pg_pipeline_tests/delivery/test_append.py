@@ -3,6 +3,8 @@
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
+from pydantic import SecretStr
 
 from kafka_pg_pipeline.domain.reports import Outcome
 from kafka_pg_pipeline.errors import TargetError, TopicMissingError
@@ -42,7 +44,7 @@ def test_a_second_run_loads_only_what_is_new(bench: Bench) -> None:
     bench.create_topic()
     bench.produce(events(300))
     assert bench.load().counts.rows == 300
-    assert bench.load().entries == ()
+    assert bench.load().partitions == ()
     bench.produce(events(30, first=300))
     report = bench.load()
     assert (report.counts.rows, report.lag_before, report.lag_after) == (30, 30, 0)
@@ -110,7 +112,7 @@ def test_an_existing_table_keeps_its_types_defaults_and_generated_columns(bench:
 def test_an_empty_topic_is_a_success_and_creates_no_table(bench: Bench) -> None:
     bench.create_topic()
     report = bench.load()
-    assert (report.outcome, report.entries) == (Outcome.END_OF_STREAM, ())
+    assert (report.outcome, report.partitions) == (Outcome.END_OF_STREAM, ())
     assert bench.query("SELECT to_regclass(%s)", bench.stream.table) == [(None,)]
 
 
@@ -118,7 +120,7 @@ def test_a_start_at_the_latest_offset_holds_from_the_first_run_on(bench: Bench) 
     bench = bench.with_stream(start="latest")
     bench.create_topic()
     bench.produce(events(10))
-    assert bench.load().entries == ()
+    assert bench.load().partitions == ()
     bench.produce(events(5, first=10))
     assert bench.load().counts.rows == 5
     assert bench.findings() == []
@@ -197,3 +199,72 @@ def test_a_column_dropped_between_plan_and_write_moves_nothing(bench: Bench) -> 
     assert bench.positions() == positions
     assert bench.load().counts.rows == 5
     bench.assert_exactly_once()
+
+
+def test_an_unlogged_table_is_refused_since_a_crash_would_empty_it(bench: Bench) -> None:
+    bench.create_topic()
+    bench.produce(events(3))
+    bench.query("CREATE UNLOGGED TABLE {table} (id bigint, kafka_partition int, kafka_offset int)")
+    with pytest.raises(TargetError, match=r"ALTER TABLE .* SET LOGGED"):
+        bench.load()
+    bench.query("ALTER TABLE {table} SET LOGGED")
+    assert bench.load().counts.rows == 3
+
+
+def test_a_view_that_takes_the_tables_place_moves_nothing(bench: Bench) -> None:
+    bench.create_topic()
+    bench.produce(events(5))
+    bench.load()
+    bench.produce(events(5, first=5))
+    positions = bench.positions()
+    with bench.session() as session:
+        target = session.catalog.fetch_target()
+        assert target is not None
+        session.catalog.fetch_target = lambda: target  # type: ignore[method-assign]
+        schema, _, name = bench.stream.table.partition(".")
+        bench.query(f"ALTER TABLE {schema}.{name} RENAME TO other")
+        bench.query(f"CREATE VIEW {schema}.{name} AS SELECT *, 1 AS more FROM {schema}.other")
+        with pytest.raises(TargetError, match="is not what it was"):
+            load_in(session)
+    assert bench.positions() == positions
+
+
+@pytest.mark.parametrize("where", ["value", "headers"])
+def test_a_batch_of_large_records_keeps_to_its_bytes(bench: Bench, where: str) -> None:
+    bench = bench.with_stream(batch=BatchSettings(max_bytes=1024 * 1024))
+    bench.create_topic()
+    filler = b"x" * 100_000
+    producer = Producer({"bootstrap.servers": bench.bootstrap_servers, "compression.type": "lz4"})
+    for number in range(200):
+        value = b'{"id": %d, "filler": "%s"}' % (number, filler if where == "value" else b"")
+        headers = [("filler", filler)] if where == "headers" else None
+        producer.produce(bench.stream.topic, value, headers=headers, partition=0)
+        producer.poll(0)
+    assert producer.flush(60) == 0
+    assert bench.load().counts.rows == 200
+    [(largest, batches)] = bench.query("SELECT max(record_bytes), count(*) FROM {schema}.ledger")
+    assert largest < 2 * 1024 * 1024
+    assert batches >= 10
+    bench.assert_exactly_once()
+
+
+def test_a_role_whose_search_path_hides_the_stage_loads_all_the_same(bench: Bench) -> None:
+    """A permanent table of the stage's name comes first in the role's search path."""
+    schema = bench.stream.table.partition(".")[0]
+    role = bench.name.replace("s_", "r_")
+    bench.create_topic()
+    bench.query(
+        "CREATE TABLE {table} (id bigint PRIMARY KEY, kafka_partition int, kafka_offset int)"
+    )
+    bench.query(f"CREATE TABLE {schema}.kafka_pg_stage (LIKE {schema}.events)")
+    bench.query(f"CREATE ROLE {role} SUPERUSER LOGIN PASSWORD 'secret'")
+    bench.query(f"ALTER ROLE {role} SET search_path = {schema}, pg_temp")
+    try:
+        limited = bench.with_postgres(user=role, password=SecretStr("secret"))
+        for first in (0, 20):
+            bench.produce(events(20, first=first))
+            assert limited.load().counts.rows == 20
+        assert bench.query(f"SELECT count(*) FROM {schema}.kafka_pg_stage") == [(0,)]
+    finally:
+        bench.query(f"DROP OWNED BY {role} CASCADE")
+        bench.query(f"DROP ROLE {role}")

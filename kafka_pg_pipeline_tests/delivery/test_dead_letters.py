@@ -3,10 +3,12 @@
 from typing import Any
 
 import pytest
+from confluent_kafka import Producer
 from pydantic import SecretStr
 
 from kafka_pg_pipeline.errors import (
     AuthenticationError,
+    ContentionError,
     DeadLetterBudgetError,
     InvariantError,
 )
@@ -178,3 +180,102 @@ def test_no_content_of_a_record_is_in_an_error_or_on_standard_error(
         bench.load()
     said = capfd.readouterr()
     assert CANARY not in str(caught.value) + repr(caught.value.__cause__) + said.err + said.out
+
+
+def test_a_dead_letter_keeps_every_byte_of_key_value_and_headers(bench: Bench) -> None:
+    bench.create_topic()
+    awkward = bytes(range(256)) + b"\\x41\\N\t\n"
+    headers = [('ä\\"{,}', awkward), ("x", None), ("x", b""), ("", b"\\")]
+    producer = Producer({"bootstrap.servers": bench.bootstrap_servers})
+    for key, value in ((awkward, awkward), (None, b""), (b"", b"{broken")):
+        producer.produce(bench.stream.topic, value, key=key, headers=headers, partition=0)
+    assert producer.flush(30) == 0
+    bench.query("CREATE TABLE {table} (id integer, kafka_partition integer, kafka_offset bigint)")
+    assert bench.load().counts.dead == 3
+    stored = bench.query(
+        "SELECT key, value, header_keys, header_values FROM {schema}.dead_letter ORDER BY id"
+    )
+    expected_headers = ([name.encode() for name, _ in headers], [value for _, value in headers])
+    found = [
+        (plain(key), plain(value), ([*map(plain, names)], [*map(plain, values)]))
+        for key, value, names, values in stored
+    ]
+    assert found == [
+        (awkward, awkward, expected_headers),
+        (None, b"", expected_headers),
+        (b"", b"{broken", expected_headers),
+    ]
+
+
+def plain(value: memoryview | None) -> bytes | None:
+    return None if value is None else bytes(value)
+
+
+@pytest.mark.parametrize("constraint", ["", "PRIMARY KEY"], ids=["plain", "staged"])
+def test_records_may_leave_out_defaults_in_any_combination(bench: Bench, constraint: str) -> None:
+    names = [f"c{number}" for number in range(10)]
+    columns = ", ".join(f"{name} integer DEFAULT 7" for name in names)
+    bench.create_topic()
+    bench.query(
+        f"CREATE TABLE {{table}} (id integer {constraint}, {columns},"
+        " kafka_partition integer, kafka_offset bigint)"
+    )
+    records = [
+        {"id": number, **{name: 1 for place, name in enumerate(names) if number >> place & 1}}
+        for number in range(1024)
+    ]
+    bench.produce(records)
+    assert bench.load().counts.rows == 1024
+    assert bench.query(f"SELECT sum({' + '.join(names)}) FROM {{table}}") == [(512 * 10 * 8,)]
+    bench.assert_exactly_once()
+
+
+def test_rows_that_collide_though_they_fill_other_columns_are_told_apart(bench: Bench) -> None:
+    bench.create_topic()
+    bench.query(
+        "CREATE TABLE {table} (id integer PRIMARY KEY, n integer DEFAULT 7,"
+        " kafka_partition integer, kafka_offset bigint)"
+    )
+    bench.produce([{"id": 1}, {"id": 2, "n": 1}, {"id": 1, "n": 2}], partition=one_partition)
+    report = bench.load()
+    assert (report.counts.rows, report.counts.dead) == (2, 1)
+    assert bench.query(LETTERS)[0][1:3] == ("write", "rejected_by_postgresql")
+    bench.assert_exactly_once()
+
+
+@pytest.mark.parametrize("constraint", ["", "PRIMARY KEY"], ids=["plain", "staged"])
+def test_many_rejected_rows_are_found_each(bench: Bench, constraint: str) -> None:
+    bench.create_topic()
+    bench.query(
+        f"CREATE TABLE {{table}} (id integer {constraint} CHECK (id % 37 <> 0),"
+        " kafka_partition integer, kafka_offset bigint)"
+    )
+    bench.produce([{"id": number} for number in range(1, 8001)], partition=one_partition)
+    report = bench.load()
+    rejected = [number for number in range(1, 8001) if number % 37 == 0]
+    assert (report.counts.rows, report.counts.dead) == (8000 - len(rejected), len(rejected))
+    assert bench.query("SELECT record_offset + 1 FROM {schema}.dead_letter ORDER BY 1") == [
+        (number,) for number in rejected
+    ]
+    bench.assert_exactly_once()
+
+
+def test_a_database_error_brings_no_row_along(bench: Bench) -> None:
+    """A driver's error quotes the row, also as the context of ours."""
+    bench.create_topic()
+    bench.query("CREATE TABLE {table} (id text, kafka_partition integer, kafka_offset bigint)")
+    bench.query(
+        f"CREATE FUNCTION {bench.stream.table}_refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE lock_not_available USING MESSAGE = NEW.id; END $$"
+    )
+    bench.query(
+        "CREATE TRIGGER refuse BEFORE INSERT ON {table}"
+        f" FOR EACH ROW EXECUTE FUNCTION {bench.stream.table}_refuse()"
+    )
+    bench.produce([{"id": CANARY}])
+    with pytest.raises(ContentionError) as caught:
+        bench.load()
+    error: BaseException | None = caught.value
+    while error is not None:
+        assert CANARY not in str(error)
+        error = error.__cause__ or error.__context__

@@ -53,7 +53,7 @@ def test_commit_markers_at_the_end_are_passed_by_position(bench: Bench) -> None:
     assert (report.counts.rows, report.counts.absent) == (10, 1)
     assert report.lag_after == 0
     assert bench.positions()[0] == 11
-    assert bench.load().entries == ()
+    assert bench.load().partitions == ()
     bench.assert_exactly_once()
 
 
@@ -149,7 +149,7 @@ def test_an_open_transaction_is_neither_read_nor_waited_for(bench: Bench) -> Non
         with bench.session() as session:
             snapshot = session.inspector.fetch_snapshot(bench.stream.topic)
         assert (snapshot.partitions[0].end_offset, count_blocked(snapshot)) == (200, 1463)
-        assert bench.load().entries == ()
+        assert bench.load().partitions == ()
         producer.commit_transaction(30)
     report = bench.load()
     assert (report.counts.rows, report.counts.absent) == (1463, 1)
@@ -160,7 +160,7 @@ def test_committed_records_behind_an_open_transaction_wait_for_it(bench: Bench) 
     bench.create_topic()
     with open_transaction(bench, 50) as producer:
         bench.produce(events(20), partition=in_first)
-        assert bench.load().entries == ()
+        assert bench.load().partitions == ()
         producer.abort_transaction(30)
     report = bench.load()
     assert (report.counts.rows, report.counts.absent) == (20, 51)
@@ -399,3 +399,35 @@ def test_a_reset_that_would_double_rows_is_refused(bench: Bench) -> None:
         with pytest.raises(ConfigurationError, match="second time"):
             session.moves.reset({0: 20}, target, allow_duplicates=False)
     assert bench.positions()[0] == 50
+
+
+def test_a_reset_over_rows_that_cannot_be_told_from_others_is_refused(bench: Bench) -> None:
+    bench.create_topic()
+    bench.produce(events(50), partition=in_first)
+    bench.with_stream(metadata={}).load()
+    bench.query("ALTER TABLE {table} ADD kafka_partition integer, ADD kafka_offset bigint")
+    bench.produce(events(50, first=50), partition=in_first)
+    bench.load()
+    with bench.session() as session:
+        target = session.catalog.fetch_target()
+        with pytest.raises(ConfigurationError, match="rows without partition and offset"):
+            session.moves.reset({0: 0}, target, allow_duplicates=False)
+    assert bench.count() == 100
+
+
+def test_a_reset_takes_no_row_of_another_topic_away(bench: Bench) -> None:
+    bench.create_topic()
+    bench.produce(events(50), partition=in_first)
+    bench.load()
+    successor = bench.with_stream(topic=f"{bench.stream.topic}.v2")
+    successor.create_topic()
+    successor.produce(events(50), partition=in_first)
+    successor.load()
+    with successor.session() as session:
+        target = session.catalog.fetch_target()
+        assert target is not None
+        with pytest.raises(ConfigurationError, match=f"rows of topic {bench.stream.topic}"):
+            session.moves.reset({0: 0}, target, allow_duplicates=False)
+        verification = session.inspection.verify(target)
+    assert bench.count() == 100
+    assert (verification.findings, "duplicates" in verification.unchecked) == ((), True)

@@ -1,6 +1,9 @@
 """PostgreSQL restarted, crashed, read-only, contended; COMMIT lost either way (rows 6-8, 13-16)."""
 
 import contextlib
+import os
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -9,6 +12,7 @@ from typing import Any, Literal
 import psycopg2
 import pytest
 
+from kafka_pg_pipeline.errors import OutcomeUnknownError
 from kafka_pg_pipeline.local.postgres_server import PostgresServer
 from kafka_pg_pipeline.pipeline.load import RETRIES
 from kafka_pg_pipeline.settings.models import BatchSettings, KafkaSettings, PostgresSettings
@@ -33,6 +37,10 @@ EVERY_STEP = [
 ]
 RETRY = "trying again"
 CANARY = "canary-7b1e09"
+WAITING_COPY = (
+    "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%%' AND wait_event_type = 'Lock'"
+    " AND application_name LIKE %s"
+)
 
 
 # -- restarts and crashes -------------------------------------------------------------------------
@@ -103,16 +111,16 @@ def test_ended_backends_are_retried_for_as_long_as_batches_are_committed_between
     frail_bench: Bench, make_loaders: MakeLoaders
 ) -> None:
     """Each round ends all connections of the loader, which is one fault, not one for each."""
-    bench = frail_bench.with_stream(batch=BatchSettings(max_rows=20))
+    bench = frail_bench.with_stream(batch=BatchSettings(max_rows=5))
     loader = make_loaders(bench).start("after_copy:sleep:0.05")
+    ours = "FROM pg_stat_activity WHERE application_name LIKE %s"
+    name = f"%{bench.name}%"
     rounds = RETRIES + 2
     for _ in range(rounds):
         before = bench.count()
         wait_until(lambda: bench.count() > before)  # noqa: B023 - called in this round only
-        assert bench.query(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE %s",
-            f"%{bench.name}%",
-        ) == [(True,), (True,)]
+        wait_until(lambda: bench.query(f"SELECT count(*) {ours}", name) == [(2,)])
+        assert bench.query(f"SELECT pg_terminate_backend(pid) {ours}", name)
     assert loader.finish()["rows"] == 1000
     assert loader.said().count(RETRY) == rounds
     bench.assert_exactly_once()
@@ -141,6 +149,63 @@ def test_a_copy_cut_by_the_server_prints_no_row(
     assert loader.finish()["rows"] == 1050
     assert RETRY in loader.said()
     assert CANARY not in loader.said() + loader.output.read_text()
+    bench.assert_exactly_once()
+
+
+def test_a_termination_in_the_middle_of_copy_is_heard(frail_bench: Bench) -> None:
+    """Dagster ends a run by an exception in its main thread, which may be deep in the driver."""
+
+    class TerminatedError(BaseException):
+        pass
+
+    def terminate(*_: object) -> None:
+        raise TerminatedError
+
+    bench = frail_bench
+    before = signal.signal(signal.SIGUSR1, terminate)
+    with session_of(bench) as cursor:
+        cursor.execute(f"BEGIN; LOCK TABLE {bench.stream.table} IN SHARE MODE")
+
+        def end_it() -> None:
+            wait_until(lambda: bench.query(WAITING_COPY, f"%{bench.name}%") == [(1,)])
+            os.kill(os.getpid(), signal.SIGUSR1)
+            cursor.execute("ROLLBACK")
+
+        ending = threading.Thread(target=end_it)
+        ending.start()
+        try:
+            with pytest.raises(TerminatedError):
+                bench.load()
+        finally:
+            ending.join()
+            signal.signal(signal.SIGUSR1, before)
+    assert bench.count() == 1000
+    assert bench.load().counts.rows == 1000
+    bench.assert_exactly_once()
+
+
+def test_a_backend_that_freezes_while_rejected_rows_are_searched_is_given_up(
+    frail_bench: Bench, frail_postgres: PostgresServer, make_loaders: MakeLoaders
+) -> None:
+    bench = frail_bench.with_postgres(statement_timeout_seconds=1.0)
+    bench.query("ALTER TABLE {table} ADD CHECK (id <> 1500)")
+    loaders = make_loaders(bench)
+    gate = loaders.gate()
+    loader = loaders.start(f"before_search@1:{gate}")
+    gate.wait_reached()
+    backends = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE %s"
+    frozen = bench.query(backends, f"%{bench.name}%")
+    for (pid,) in frozen:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        gate.open()
+        assert loader.wait() in (0, 1), loader.said()
+        assert "the connection was lost" in loader.said()
+    finally:
+        for (pid,) in frozen:
+            os.kill(pid, signal.SIGCONT)
+    assert loaders.start().wait() == 0
+    assert bench.count() == 1999
     bench.assert_exactly_once()
 
 
@@ -232,6 +297,22 @@ def test_a_stuck_commit_is_waited_for_by_the_lock_not_by_a_look(
     assert "UNKNOWN resolved to committed" in loader.said()
     assert (report["rows"], batches(bench)) == (1000, 2)
     bench.assert_exactly_once()
+
+
+def test_an_operator_whose_commit_got_no_answer_is_told_to_look(
+    frail_bench: Bench, make_proxy: Any
+) -> None:
+    server = frail_bench.endpoints.postgres
+    proxy = make_proxy(server.host, server.port)
+    bench = through(frail_bench, proxy).with_postgres(statement_timeout_seconds=1.0)
+    with bench.session() as session:
+        target = session.catalog.fetch_target()
+        proxy.lose(Loss.ANSWER, mark=b"DELETE FROM")
+        with pytest.raises(OutcomeUnknownError, match="look before you do it again"):
+            session.moves.reset({0: 100}, target, allow_duplicates=False)
+    assert frail_bench.positions()[0] == 100
+    frail_bench.load()
+    frail_bench.assert_exactly_once()
 
 
 @contextlib.contextmanager

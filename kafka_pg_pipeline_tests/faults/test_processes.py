@@ -199,3 +199,43 @@ def rows_by_epoch(bench: Bench) -> dict[int, int]:
 def count_stages(bench: Bench) -> int:
     stages = "SELECT count(*) FROM pg_class WHERE relname LIKE 'kafka_pg_stage%%'"
     return int(bench.query(stages)[0][0])
+
+
+def test_a_rival_that_commits_while_rejected_rows_are_searched_is_no_alarm(
+    bench: Bench, make_loaders: MakeLoaders
+) -> None:
+    """Its rows are in the way of ours, each of them: none of that is the data's fault."""
+    bench.create_topic()
+    bench.query(
+        "CREATE TABLE {table} (id integer PRIMARY KEY CHECK (id <> 7),"
+        " kafka_partition integer, kafka_offset bigint)"
+    )
+    bench.produce([{"id": number} for number in range(200)])
+    loaders = make_loaders(bench)
+    gate = loaders.gate()
+    slow = loaders.start(f"before_search@1:{gate}")
+    gate.wait_reached()
+    assert loaders.load()["rejected"] == 1
+    gate.open()
+    report = slow.finish()
+    assert (report["rows"], report["rejected"]) == (0, 0)
+    assert FENCED in slow.said()
+    bench.assert_exactly_once()
+
+
+def test_a_loader_frozen_while_it_sends_dead_letters_delays_nobody(
+    bench: Bench, make_loaders: MakeLoaders
+) -> None:
+    bench.create_topic()
+    bench.query("CREATE TABLE {table} (id integer, kafka_partition integer, kafka_offset bigint)")
+    bench.produce([b"broken %d" % number for number in range(30)])
+    loaders = make_loaders(bench)
+    zombie = loaders.start("in_copy@2:stop")
+    zombie.wait_frozen()
+    started = time.monotonic()
+    assert loaders.load()["rejected"] == 30
+    assert time.monotonic() - started < 5
+    zombie.thaw()
+    assert zombie.finish()["rejected"] == 0
+    assert FENCED in zombie.said()
+    bench.assert_exactly_once()

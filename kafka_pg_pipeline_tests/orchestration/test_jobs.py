@@ -1,16 +1,22 @@
 """The jobs on real servers: what runs do, what they say, and how they fail."""
 
 import logging
+import threading
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from kafka_pg_pipeline import failpoints
 from kafka_pg_pipeline.orchestration import failures
 from kafka_pg_pipeline.orchestration.loading import consume_stream, load_plan
+from kafka_pg_pipeline.settings.models import BatchSettings
 from kafka_pg_pipeline_tests.fix_servers import connect
 from kafka_pg_pipeline_tests.fix_streams import Bench, BenchMaker
 from kafka_pg_pipeline_tests.orchestration.conftest import Location
+from kafka_pg_pipeline_tests.waiting import wait_until
 
 GENERATOR = {"source": {"kind": "generator", "count": 50}}
 
@@ -128,9 +134,9 @@ def test_an_old_plan_carried_out_again_loads_nothing_twice(bench: Bench) -> None
     bench.create_topic()
     bench.produce([{"id": number} for number in range(20)])
 
-    def load(plan: Any) -> int:
+    def load(plan: Any, run_id: str) -> int:
         report = load_plan(
-            plan, bench.stream, bench.endpoints, run_id="again", log=logging.getLogger("test")
+            plan, bench.stream, bench.endpoints, run_id=run_id, log=logging.getLogger("test")
         )
         return report.counts.rows
 
@@ -142,10 +148,10 @@ def test_an_old_plan_carried_out_again_loads_nothing_twice(bench: Bench) -> None
         max_records=None,
         max_seconds=None,
     )
-    assert load(plan) == 20
+    assert load(plan, "first") == 20
     bench.produce([{"id": number} for number in range(20, 25)])
     assert bench.load().counts.rows == 5
-    assert load(plan) == 0
+    assert load(plan, "again") == 0
     bench.assert_exactly_once()
 
 
@@ -165,6 +171,57 @@ def test_what_needs_a_person_fails_at_once_with_the_cure(
         "kafka/topic": bench.stream.topic,
         "dagster/table_name": bench.stream.table,
     }
+
+
+def test_a_retried_load_tells_what_its_first_attempt_loaded_too(
+    bench: Bench,
+    make_location: Any,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """The second batch meets a held position until Dagster has tried the op again."""
+    monkeypatch.setattr(failures, "_LEAST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(failures, "_MOST_WAIT_SECONDS", 0.5)
+    bench = bench.with_postgres(lock_timeout_seconds=0.2)
+    bench = bench.with_stream(batch=BatchSettings(max_rows=100))
+    bench.create_topic()
+    bench.produce([{"id": number} for number in range(300)], partition=lambda _: 0)
+    location = make_location(bench)
+    gate = tmp_path / "gate"
+    failpoints.forget()
+    monkeypatch.setenv("KPP_FAILPOINT", f"before_copy@2:wait:{gate}")
+
+    def hold_the_position() -> None:
+        wait_until(Path(f"{gate}.reached").exists)
+        with closing(connect(bench.endpoints.postgres)) as holder:
+            cursor = holder.cursor()
+            cursor.execute("BEGIN")
+            cursor.execute(f"SELECT FROM {bench.endpoints.postgres.schema_name}.state FOR UPDATE")
+            gate.touch()
+            wait_until(lambda: find_retries(instance), 60)
+
+    holding = threading.Thread(target=hold_the_position)
+    holding.start()
+    try:
+        result = run(location, f"load_{bench.name}", instance)
+    finally:
+        holding.join()
+    assert result.success
+    metadata = {name: value.value for name, value in materialization(result).metadata.items()}
+    assert (metadata["kafka/rows"], metadata["kafka/batches"]) == (300, 3)
+    assert (metadata["kafka/lag_before"], metadata["kafka/lag_after"]) == (300, 0)
+    [total] = metadata["kafka/ranges"].records
+    assert (total.data["from"], total.data["to"], total.data["rows"]) == (0, 300, 300)
+
+
+def find_retries(instance: dg.DagsterInstance) -> bool:
+    return any(
+        entry.dagster_event is not None
+        and entry.dagster_event.event_type_value == "STEP_UP_FOR_RETRY"
+        for run_id in (record.run_id for record in instance.get_runs())
+        for entry in instance.all_logs(run_id)
+    )
 
 
 def test_what_can_pass_is_retried(

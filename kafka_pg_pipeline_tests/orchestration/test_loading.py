@@ -135,8 +135,8 @@ def test_tables_may_have_any_name(first: str, second: str) -> None:
     } == set(keys)
 
 
-def test_two_streams_of_one_table_are_refused_with_both_names() -> None:
-    with pytest.raises(Exception, match=r"streams one and two fill the same table"):
+def test_two_streams_of_one_table_are_refused() -> None:
+    with pytest.raises(Exception, match="stream one fills this table"):
         define(one={"topic": "a", "table": "public.same"}, two={"topic": "b", "table": "same"})
 
 

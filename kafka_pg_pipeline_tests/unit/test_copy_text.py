@@ -2,7 +2,7 @@
 
 import pytest
 
-from kafka_pg_pipeline.pipeline.copy_text import copy_payload, escape
+from kafka_pg_pipeline.domain.copy_text import copy_payload, escape
 
 
 @pytest.mark.parametrize(

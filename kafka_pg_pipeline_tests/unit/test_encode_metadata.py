@@ -5,9 +5,9 @@ import json
 
 import pytest
 
+from kafka_pg_pipeline.domain.copy_text import escape
 from kafka_pg_pipeline.domain.records import Reason
 from kafka_pg_pipeline.domain.tables import MetadataField
-from kafka_pg_pipeline.pipeline.copy_text import escape
 from kafka_pg_pipeline_tests.encoding import FakeRecord, column, encode
 
 FIELD = MetadataField

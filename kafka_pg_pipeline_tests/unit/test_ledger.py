@@ -1,13 +1,15 @@
 """Ledger lines: what became of each offset, or nothing is written."""
 
+from uuid import UUID
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from kafka_pg_pipeline.adapters.postgres.writer import ledger_entries
-from kafka_pg_pipeline.domain.batches import BatchCounts
+from kafka_pg_pipeline.domain.batches import BatchCounts, LedgerEntry
 from kafka_pg_pipeline.domain.offsets import OffsetRange
-from kafka_pg_pipeline.domain.reports import merge_ranges
+from kafka_pg_pipeline.domain.reports import PartitionTotals, add_entries
 from kafka_pg_pipeline.errors import InvariantError
 from kafka_pg_pipeline_tests.batches import batch_of, letter_of, slice_of
 
@@ -72,6 +74,15 @@ def test_counts_add_up_field_by_field() -> None:
     assert counts.total == 28
 
 
-def test_consecutive_ranges_of_a_partition_are_one() -> None:
-    ranges = [OffsetRange(1, 0, 5), OffsetRange(0, 3, 4), OffsetRange(1, 5, 9)]
-    assert merge_ranges(ranges) == (OffsetRange(0, 3, 4), OffsetRange(1, 0, 9))
+def entry_of(partition: int, start: int, end: int) -> LedgerEntry:
+    return LedgerEntry(
+        UUID(int=1), OffsetRange(partition, start, end), BatchCounts(rows=end - start), 10
+    )
+
+
+def test_the_lines_of_a_partition_are_totalled() -> None:
+    first = add_entries((), [entry_of(1, 0, 5), entry_of(0, 3, 4)])
+    assert add_entries(first, [entry_of(1, 5, 9)]) == (
+        PartitionTotals(OffsetRange(0, 3, 4), BatchCounts(rows=1), 10),
+        PartitionTotals(OffsetRange(1, 0, 9), BatchCounts(rows=9), 20),
+    )

@@ -157,15 +157,18 @@ def test_a_streams_name_is_a_plain_word(tmp_path: Path, name: str) -> None:
     assert "allowed: a name of lower-case letters, digits and _ that begins with a letter" in line
 
 
-def test_streams_of_one_topic_need_tables_of_their_own(tmp_path: Path) -> None:
+def test_a_table_belongs_to_one_stream(tmp_path: Path) -> None:
     (line,) = refuse_text(
         tmp_path,
         "streams:\n"
         "  a: {topic: t, table: orders}\n"
         "  b: {topic: t, table: other}\n"
-        "  c: {topic: t, table: public.orders}\n",
+        "  c: {topic: u, table: public.orders}\n",
     )
-    assert line == "pipeline.yaml:4: streams.c: loads the same topic into the same table as a"
+    assert line == (
+        "pipeline.yaml:4: streams.c.table: stream a fills this table; give each stream a table of "
+        "its own"
+    )
 
 
 @pytest.mark.parametrize(

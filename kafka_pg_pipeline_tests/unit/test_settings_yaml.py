@@ -148,10 +148,10 @@ def test_anchors_stand_for_what_they_name(tmp_path: Path) -> None:
     streams = load_text(
         tmp_path,
         "streams:\n"
-        "  a: {topic: t, table: &t orders, batch: &small {max_rows: 5}}\n"
-        "  b: {topic: u, table: *t, batch: *small}\n",
+        "  a: {topic: &t orders, table: t, batch: &small {max_rows: 5}}\n"
+        "  b: {topic: *t, table: u, batch: *small}\n",
     ).settings.streams
-    assert (streams["b"].table, streams["b"].batch.max_rows) == ("orders", 5)
+    assert (streams["b"].topic, streams["b"].batch.max_rows) == ("orders", 5)
 
 
 def test_a_merge_key_gives_what_does_not_stand_in_the_section(tmp_path: Path) -> None:
@@ -161,11 +161,11 @@ def test_a_merge_key_gives_what_does_not_stand_in_the_section(tmp_path: Path) ->
         "  a: &a {topic: t, table: t, start: latest, batch: &b {max_rows: 5, max_seconds: 1}}\n"
         "  b:\n"
         "    <<: *a\n"
-        "    topic: u\n"
+        "    table: u\n"
         "    batch:\n"
         "      <<: [{max_rows: 6}, *b]\n",
     ).settings.streams
-    assert (streams["b"].topic, streams["b"].table, streams["b"].start) == ("u", "t", "latest")
+    assert (streams["b"].topic, streams["b"].table, streams["b"].start) == ("t", "u", "latest")
     assert (streams["b"].batch.max_rows, streams["b"].batch.max_seconds) == (6, 1)
     assert (streams["a"].topic, streams["a"].batch.max_rows) == ("t", 5)
 

@@ -31,6 +31,7 @@ Isolation = Literal["read_committed", "read_uncommitted"]
 
 _OPEN_TIMEOUT_SECONDS = 20.0
 _POLL_SLICE_SECONDS = 0.1
+_NO_TIMESTAMP = -1
 _GRACE_SECONDS = 2.0  # beyond the time a call was given, before it counts as hung
 
 # One fetch answer is buffered compressed while the one before it is decoded batch by batch, so
@@ -166,7 +167,7 @@ class KafkaPythonReader:
 
     def _hand_out(self, answer: Mapping[Any, list[Any]]) -> Mapping[int, Sequence[Record]]:
         self._liveness.record_progress()
-        records = {key.partition: batch for key, batch in answer.items()}
+        records = {key.partition: with_timestamps(batch) for key, batch in answer.items()}
         for partition, batch in records.items():
             self._passed[partition] = batch[-1].offset + 1
         return records
@@ -256,3 +257,18 @@ class KafkaPythonReader:
 
     def _name(self, partition: int) -> Any:
         return TopicPartition(self._topic, partition)
+
+
+def with_timestamps(batch: list[Any]) -> list[Any]:
+    """Records of message format 0 have no timestamp: -1, as in the log of later formats.
+
+    A log turns to a later format once, if ever, so that the first record tells.
+    """
+    if batch[0].timestamp is not None:
+        return batch
+    return [
+        record
+        if record.timestamp is not None
+        else record._replace(timestamp=_NO_TIMESTAMP, timestamp_type=0)
+        for record in batch
+    ]

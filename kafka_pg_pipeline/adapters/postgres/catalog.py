@@ -14,7 +14,13 @@ from kafka_pg_pipeline.adapters.postgres.connection import (
 )
 from kafka_pg_pipeline.adapters.postgres.staging import target_identifier
 from kafka_pg_pipeline.domain.column_types import describe_type
-from kafka_pg_pipeline.domain.tables import Column, MetadataField, TableName, TargetTable
+from kafka_pg_pipeline.domain.tables import (
+    NAME_BYTES,
+    Column,
+    MetadataField,
+    TableName,
+    TargetTable,
+)
 from kafka_pg_pipeline.errors import TargetError
 
 _TABLE_KINDS = {"r": "table", "p": "partitioned table"}
@@ -42,7 +48,8 @@ class PostgresCatalog:
         """The table with the columns that the loader fills, None where there is none.
 
         Raises:
-            TargetError: the name belongs to a view or another thing that takes no COPY.
+            TargetError: the name belongs to a view or another thing that takes no COPY, to a
+                table that a crash empties, or is longer than PostgreSQL's names.
 
         """
         with self._primary.transaction(f"look up table {self._table}") as cursor:
@@ -90,6 +97,12 @@ class PostgresCatalog:
         )
 
     def _fetch(self, cursor: Cursor) -> TargetTable | None:
+        if any(len(name.encode()) > NAME_BYTES for name in (self._table.schema, self._table.name)):
+            # It would be cut without a word, and two streams' tables could become one.
+            raise TargetError(
+                f"{self._table} cannot be a table: PostgreSQL's names have at most {NAME_BYTES} "
+                "bytes. Give the stream's `table` a shorter name"
+            )
         cursor.execute(
             self._catalog["find_table"],
             {"schema_name": self._table.schema, "table_name": self._table.name},
@@ -100,12 +113,18 @@ class PostgresCatalog:
         table = found[0]
         if table["relkind"] not in _TABLE_KINDS:
             raise TargetError(f"{self._table} is not a table: a stream fills tables only")
+        if not table["is_durable"]:
+            raise TargetError(
+                f"{self._table} is an unlogged or temporary table: a crash would empty it while "
+                "the positions stay, and its rows would be lost. "
+                f"`ALTER TABLE {self._table} SET LOGGED` makes it last"
+            )
         cursor.execute(self._catalog["fetch_columns"], {"oid": table["oid"]})
         columns = tuple(self._column(row) for row in rows_of(cursor))
         return TargetTable(self._table, table["oid"], columns, plain=table["plain"])
 
     def _column(self, row: Mapping[str, Any]) -> Column:
-        described = describe_type(row["base_type"], row["category"])
+        described = describe_type(row["base_type"], is_array=row["is_array"])
         metadata = self._metadata.get(row["name"])
         return Column(
             name=row["name"],

@@ -18,7 +18,7 @@ import psycopg2.extensions
 from psycopg2 import sql
 
 from kafka_pg_pipeline.adapters.postgres import errors
-from kafka_pg_pipeline.errors import AuthenticationError, PostgresUnavailableError
+from kafka_pg_pipeline.errors import OutcomeUnknownError
 from kafka_pg_pipeline.settings.models import PostgresSettings
 from kafka_pg_pipeline.sql import load_queries
 
@@ -30,6 +30,7 @@ Cursor = psycopg2.extensions.cursor
 IDLE_IN_TRANSACTION_SECONDS = 10
 # Over what the server grants a statement, before the client cuts the connection itself.
 GRACE_SECONDS = 5.0
+_ROLLBACK_SECONDS = 5.0
 
 
 def connect(settings: PostgresSettings, *, application_name: str) -> Connection:
@@ -37,6 +38,7 @@ def connect(settings: PostgresSettings, *, application_name: str) -> Connection:
 
     Raises:
         AuthenticationError: the server refused the role, the password or the database.
+        ConfigurationError: the file of the CA cannot be read.
         PostgresUnavailableError: nothing answered in time, or only a read-only node did.
 
     """
@@ -44,9 +46,7 @@ def connect(settings: PostgresSettings, *, application_name: str) -> Connection:
     try:
         connection: Connection = psycopg2.connect(**_parameters(settings, application_name))
     except psycopg2.OperationalError as error:
-        message = errors.explain_connection_failure(error, where)
-        kind = AuthenticationError if errors.is_refused_login(error) else PostgresUnavailableError
-        raise kind(message) from None
+        errors.raise_alone(errors.explain_connection_failure(error, where))
     connection.autocommit = True
     return connection
 
@@ -101,10 +101,14 @@ class Statements:
     """The named queries of one file, bound to the schema of the pipeline's own tables."""
 
     def __init__(self, file: str, schema_name: str, **identifiers: sql.Identifier) -> None:
-        schema = sql.Identifier(schema_name)
+        names = {"schema": sql.Identifier(schema_name), **identifiers}
+        # They are executed with arguments, and then psycopg2 reads a % as one of these.
+        doubled = {
+            name: sql.Identifier(*(part.replace("%", "%%") for part in identifier.strings))
+            for name, identifier in names.items()
+        }
         self._queries = {
-            name: sql.SQL(text).format(schema=schema, **identifiers)
-            for name, text in load_queries(file).items()
+            name: sql.SQL(text).format(**doubled) for name, text in load_queries(file).items()
         }
 
     def __getitem__(self, name: str) -> sql.Composed:
@@ -114,8 +118,9 @@ class Statements:
 def begin(cursor: Cursor, settings: PostgresSettings) -> None:
     """Open a READ COMMITTED transaction under the configured limits: one round trip.
 
-    ``SET LOCAL`` so that a pooled server connection is left as it was found; zone and date style
-    so that what PostgreSQL reads does not depend on the role's or the server's settings.
+    ``SET LOCAL`` so that a pooled server connection is left as it was found; the last five so that
+    what PostgreSQL reads into dates, intervals and arrays does not depend on the role's or the
+    server's settings.
     """
     cursor.execute(
         "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
@@ -123,7 +128,10 @@ def begin(cursor: Cursor, settings: PostgresSettings) -> None:
         "SET LOCAL statement_timeout = %(statement)s;"
         "SET LOCAL idle_in_transaction_session_timeout = %(idle)s;"
         "SET LOCAL timezone = 'UTC';"
-        "SET LOCAL datestyle = 'ISO, YMD'",
+        "SET LOCAL timezone_abbreviations = 'Default';"
+        "SET LOCAL datestyle = 'ISO, YMD';"
+        "SET LOCAL intervalstyle = 'postgres';"
+        "SET LOCAL array_nulls = on",
         {
             "lock": round(settings.lock_timeout_seconds * 1000),
             "statement": round(settings.statement_timeout_seconds * 1000),
@@ -164,36 +172,58 @@ class Primary:
         return connect(self.settings, application_name=self._application_name)
 
     @contextmanager
-    def transaction(self, doing: str, *, rehearsal: bool = False) -> Iterator[Cursor]:
+    def transaction(
+        self, doing: str, *, rehearsal: bool = False, statements: int = 1
+    ) -> Iterator[Cursor]:
         """A short transaction for everything but a batch: commits at the end, else rolls back.
 
-        ``doing`` says what is attempted, for the error message. A ``rehearsal`` does everything
-        and then rolls back.
+        Args:
+            doing: What is attempted, in lower case, for the error message.
+            rehearsal: Do everything, and then roll back.
+            statements: How many of them may take as long as a statement may.
 
         Raises:
             PipelineError: what the server said, in this package's tree.
+            OutcomeUnknownError: the connection was lost at COMMIT.
 
         """
         connection = self.connection()
-        limit = self.settings.statement_timeout_seconds + GRACE_SECONDS
+        limit = statements * self.settings.statement_timeout_seconds + GRACE_SECONDS
         with (
             errors.translated_errors(doing),
             time_limit(connection, limit),
             connection.cursor() as cursor,
         ):
-            begin(cursor, self.settings)
             try:
+                begin(cursor, self.settings)
                 yield cursor
-                cursor.execute("ROLLBACK" if rehearsal else "COMMIT")
             except BaseException:
                 roll_back(connection)
                 raise
+            _end(cursor, "ROLLBACK" if rehearsal else "COMMIT", doing)
 
     def close(self) -> None:
         """Release the connection; safe to call twice."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _end(cursor: Cursor, statement: str, doing: str) -> None:
+    try:
+        cursor.execute(statement)
+    except psycopg2.Error:
+        if not cursor.connection.closed:
+            raise
+    except BaseException:
+        cursor.connection.close()
+        raise
+    else:
+        return
+    raise OutcomeUnknownError(
+        f"could not {doing}: the connection was lost at its {statement}, so that it may have been "
+        "done or not; look before you do it again, as with `kafka-pg status`"
+    )
 
 
 def _was_ended(idle: Connection) -> bool:
@@ -206,13 +236,16 @@ def _was_ended(idle: Connection) -> bool:
 
 
 def roll_back(connection: Connection) -> None:
-    """End an open transaction; a connection that is already lost needs none."""
+    """End an open transaction; a connection that is already lost needs none.
+
+    One that cannot be told so in time is closed, which ends the transaction too.
+    """
     if connection.closed:
         return
     try:
-        with connection.cursor() as cursor:
+        with time_limit(connection, _ROLLBACK_SECONDS), connection.cursor() as cursor:
             cursor.execute("ROLLBACK")
-    except psycopg2.Error:
+    except (psycopg2.Error, OSError):
         connection.close()
 
 

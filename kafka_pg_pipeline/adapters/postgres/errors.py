@@ -4,8 +4,10 @@ A message keeps the SQLSTATE, the constraint's and the column's name and nothing
 server said: DETAIL and CONTEXT quote data.
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 import psycopg2
 
@@ -19,7 +21,8 @@ _NOT_A_RECORD_FAULT = ("22P04",)
 _CONTENTION = ("40001", "40P01", "55P03", "57014")
 _PASSING = ("25006", "53", "57P", "58", "08")
 _RIGHTS = ("42501", "28")
-_TARGET = ("42P01", "42703", "22P04", "42804", "3F000")
+# 42809, 42P10, 428C9: a view, or a generated column, stands where a table or a column stood.
+_TARGET = ("42P01", "42703", "22P04", "42804", "3F000", "42809", "42P10", "428C9")
 
 
 def is_record_fault(error: psycopg2.Error) -> bool:
@@ -45,11 +48,22 @@ def describe(error: psycopg2.Error) -> str:
 
 @contextmanager
 def translated_errors(doing: str) -> Iterator[None]:
-    """Turn a driver error into ours; ``doing`` says what was attempted, in lower case."""
+    """Turn a driver error into ours; ``doing`` says what was attempted, in lower case.
+
+    The driver's error quotes rows: it does not travel along as the context of ours.
+    """
     try:
         yield
     except psycopg2.Error as error:
-        raise translate(error, doing) from None
+        raise_alone(translate(error, doing))
+
+
+def raise_alone(failure: errors.PipelineError) -> NoReturn:
+    """Raise without a trace of the exception that is being handled."""
+    try:
+        raise failure
+    finally:
+        failure.__context__ = None
 
 
 def translate(error: psycopg2.Error, doing: str) -> errors.PipelineError:
@@ -77,36 +91,84 @@ def translate(error: psycopg2.Error, doing: str) -> errors.PipelineError:
     return errors.InvariantError(f"{what}: this should not happen; please report it")
 
 
-def explain_connection_failure(error: psycopg2.OperationalError, where: str) -> str:
-    """Why a connection failed, from libpq's text, of which only known causes are passed on."""
-    text = str(error)
-    causes = (
-        ("password authentication failed", "the password is wrong, or the role does not exist"),
-        ("no password supplied", "no password was given: set PGPASSWORD or postgres.password"),
-        ("no pg_hba.conf entry", "the server does not let this role in from here (pg_hba.conf)"),
-        ("could not translate host name", "the host name does not resolve: check postgres.host"),
-        ("Connection refused", "nothing listens there: is PostgreSQL running?"),
-        ("timeout expired", "no answer in time: a firewall, or the wrong host or port?"),
-        ("does not exist", "the database or role does not exist"),
-        (
-            "certificate verify failed",
-            "the server's certificate is not signed by postgres.sslrootcert",
-        ),
-        ("does not support SSL", "the server speaks no TLS: see postgres.sslmode"),
-        ("too many clients", "the server has no connection left"),
-        ("remaining connection slots", "the server has no connection left"),
-        ("starting up", "the server is starting up"),
-        ("shutting down", "the server is shutting down"),
-        ("in recovery mode", "the server is recovering from a crash"),
-        ("session is read-only", "this node is read-only: name the primary in postgres.host"),
-        ("server closed the connection", "the server closed the connection"),
-    )
-    cause = next((cure for sign, cure in causes if sign in text), "libpq could not connect")
-    return f"cannot connect to PostgreSQL at {where}: {cause}"
+_REFUSED = errors.AuthenticationError
+_UNAVAILABLE = errors.PostgresUnavailableError
+# What libpq says, by a pattern; the first that fits. Nothing else of its text is passed on.
+_CONNECTION_FAILURES: tuple[tuple[str, type[errors.PipelineError], str], ...] = (
+    (
+        "root certificate file",
+        errors.ConfigurationError,
+        "the CA's file does not exist: name it in postgres.sslrootcert, or in PGSSLROOTCERT",
+    ),
+    (
+        "could not read root certificate",
+        errors.ConfigurationError,
+        "the file in postgres.sslrootcert is no certificate",
+    ),
+    (
+        "password authentication failed",
+        _REFUSED,
+        "the password is wrong, or the role does not exist",
+    ),
+    (
+        "no password supplied",
+        _REFUSED,
+        "no password was given: set PGPASSWORD or postgres.password",
+    ),
+    ("authentication failed", _REFUSED, "the server refuses this role"),
+    (
+        "no pg_hba.conf entry",
+        _REFUSED,
+        "the server does not let this role in from here (pg_hba.conf)",
+    ),
+    (r'database ".*" does not exist', _REFUSED, "the database does not exist"),
+    (r"permission denied for database", _REFUSED, "the role may not connect to the database"),
+    (
+        r'role ".*" (does not exist|is not permitted)',
+        _REFUSED,
+        "the role does not exist, or may not log in",
+    ),
+    (
+        "could not translate host name",
+        _UNAVAILABLE,
+        "the host name does not resolve: check postgres.host",
+    ),
+    ("Connection refused", _UNAVAILABLE, "nothing listens there: is PostgreSQL running?"),
+    (
+        "timeout expired",
+        _UNAVAILABLE,
+        "no answer in time: a firewall, or the wrong host or port?",
+    ),
+    (
+        "certificate verify failed",
+        errors.ConfigurationError,
+        "the server's certificate is not signed by postgres.sslrootcert",
+    ),
+    (
+        "does not match host name",
+        errors.ConfigurationError,
+        "the server's certificate is for another host than postgres.host",
+    ),
+    ("does not support SSL", _UNAVAILABLE, "the server speaks no TLS: see postgres.sslmode"),
+    ("too many clients", _UNAVAILABLE, "the server has no connection left"),
+    ("remaining connection slots", _UNAVAILABLE, "the server has no connection left"),
+    ("starting up", _UNAVAILABLE, "the server is starting up"),
+    ("shutting down", _UNAVAILABLE, "the server is shutting down"),
+    ("in recovery mode", _UNAVAILABLE, "the server is recovering from a crash"),
+    (
+        "session is read-only",
+        _UNAVAILABLE,
+        "this node is read-only: name the primary in postgres.host",
+    ),
+    ("server closed the connection", _UNAVAILABLE, "the server closed the connection"),
+)
 
 
-def is_refused_login(error: psycopg2.OperationalError) -> bool:
-    """True where waiting cannot help: wrong password, unknown role or database, pg_hba."""
+def explain_connection_failure(
+    error: psycopg2.OperationalError, where: str
+) -> errors.PipelineError:
+    """Why a connection failed: waiting cannot help where it is refused or misconfigured."""
     text = str(error)
-    signs = ("authentication failed", "no password supplied", "pg_hba.conf", "does not exist")
-    return any(sign in text for sign in signs)
+    known = next((entry for entry in _CONNECTION_FAILURES if re.search(entry[0], text)), None)
+    _, kind, cause = known or ("", _UNAVAILABLE, "libpq could not connect")
+    return kind(f"cannot connect to PostgreSQL at {where}: {cause}")

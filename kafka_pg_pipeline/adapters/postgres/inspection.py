@@ -1,6 +1,7 @@
 """Reads of the pipeline's own tables: status, and the invariants as SQL."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from psycopg2 import sql
 
@@ -10,9 +11,12 @@ from kafka_pg_pipeline.adapters.postgres.connection import (
     rows_of,
 )
 from kafka_pg_pipeline.adapters.postgres.staging import target_identifier
+from kafka_pg_pipeline.domain.batches import BatchCounts
 from kafka_pg_pipeline.domain.findings import Finding, Verification
+from kafka_pg_pipeline.domain.offsets import OffsetRange
+from kafka_pg_pipeline.domain.reports import PartitionTotals
 from kafka_pg_pipeline.domain.status import CommittedBatch, StoredPartition
-from kafka_pg_pipeline.domain.tables import MetadataField, TargetTable
+from kafka_pg_pipeline.domain.tables import TargetTable
 from kafka_pg_pipeline.sql import load_queries
 
 
@@ -40,21 +44,22 @@ class PostgresInspection:
     def fetch_newest_rows(self, target: TargetTable, most: int) -> tuple[Mapping[str, str], ...]:
         """The last ``most`` rows by partition and offset as text; any rows without such columns."""
         names = [column.name for column in target.columns]
-        offset_columns = _offset_columns(target)
+        offset_columns = target.offset_columns
         order: sql.Composable = sql.SQL("")
         if offset_columns is not None:
             partition, offset = map(sql.Identifier, offset_columns)
             order = sql.SQL("ORDER BY target.{} DESC, target.{}").format(offset, partition)
-        statement = sql.SQL("SELECT {} FROM {} AS target {} LIMIT %s").format(
+        statement = sql.SQL("SELECT {} FROM {} AS target {} LIMIT {}").format(
             sql.SQL(", ").join(
                 sql.SQL("{}::text AS {}").format(sql.Identifier(name), sql.Identifier(name))
                 for name in names
             ),
             target_identifier(target.name),
             order,
+            sql.Literal(most),
         )
         with self._primary.transaction("read the newest rows") as cursor:
-            cursor.execute(statement, (most,))
+            cursor.execute(statement)
             return tuple(rows_of(cursor))
 
     def fetch_seconds_since_commit(self, run_id: str) -> float | None:
@@ -65,16 +70,34 @@ class PostgresInspection:
             row = cursor.fetchone()
             return None if row is None else row[0]
 
+    def fetch_run_totals(self, run_id: str) -> tuple[tuple[PartitionTotals, ...], int]:
+        """What a run has loaded by the ledger, in all its attempts; totals and transactions."""
+        statements = Statements("status", self._primary.settings.schema_name)
+        with self._primary.transaction("read the ledger") as cursor:
+            cursor.execute(statements["run_totals"], {**self._key, "run_id": run_id})
+            totals = tuple(_totals(row) for row in rows_of(cursor))
+            cursor.execute(statements["run_batches"], {**self._key, "run_id": run_id})
+            row = cursor.fetchone()
+            return totals, int(row[0]) if row else 0
+
+    def _is_shared(self, target: TargetTable) -> bool:
+        """Whether another topic or stream has filled the table too."""
+        statements = Statements("positions", self._primary.settings.schema_name)
+        with self._primary.transaction("look who fills the table") as cursor:
+            cursor.execute(statements["other_fillers"], {**self._key, "target_oid": target.oid})
+            return cursor.fetchone() is not None
+
     def verify(self, target: TargetTable | None) -> Verification:
         """Check the invariants of the protocol (delivery.md 7.2); all in one snapshot.
 
-        What needs the offset columns of the table is left unchecked, by name, where it has none.
+        What needs the offset columns of the table is left unchecked, by name, where it has none,
+        and where it holds rows of another topic or stream too.
         """
         schema = self._primary.settings.schema_name
         queries = dict(_named("verify", Statements("verify", schema)))
-        offset_columns = _offset_columns(target)
+        offset_columns = target.offset_columns if target else None
         unchecked = tuple(load_queries("verify_table"))
-        if target is not None and offset_columns is not None:
+        if target is not None and offset_columns is not None and not self._is_shared(target):
             partition, offset = offset_columns
             bound = Statements(
                 "verify_table",
@@ -86,7 +109,7 @@ class PostgresInspection:
             queries.update(_named("verify_table", bound))
             unchecked = ()
         findings: list[Finding] = []
-        with self._primary.transaction("verify the stream") as cursor:
+        with self._primary.transaction("verify the stream", statements=len(queries)) as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             for name, query in queries.items():
                 cursor.execute(query, self._key)
@@ -101,9 +124,10 @@ def _named(file: str, statements: Statements) -> list[tuple[str, sql.Composed]]:
     return [(name, statements[name]) for name in load_queries(file)]
 
 
-def _offset_columns(target: TargetTable | None) -> tuple[str, str] | None:
-    if target is None:
-        return None
-    names = {column.metadata: column.name for column in target.columns if column.metadata}
-    partition, offset = names.get(MetadataField.PARTITION), names.get(MetadataField.OFFSET)
-    return (partition, offset) if partition and offset else None
+def _totals(row: Mapping[str, Any]) -> PartitionTotals:
+    counts = {name: row[name] for name in BatchCounts.__dataclass_fields__}
+    return PartitionTotals(
+        OffsetRange(row["partition"], row["start_offset"], row["next_offset"]),
+        BatchCounts(**counts),
+        row["record_bytes"],
+    )

@@ -3,7 +3,7 @@
 A new epoch fences every loader that planned before the move, wherever the position ends up.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,7 +18,7 @@ from kafka_pg_pipeline.adapters.postgres.connection import (
 )
 from kafka_pg_pipeline.adapters.postgres.staging import target_identifier
 from kafka_pg_pipeline.domain.offsets import OffsetRange, TopicSnapshot
-from kafka_pg_pipeline.domain.tables import MetadataField, TargetTable
+from kafka_pg_pipeline.domain.tables import TargetTable
 from kafka_pg_pipeline.errors import ConfigurationError
 
 
@@ -62,7 +62,9 @@ class OperatorMoves:
                 or a partition has no position.
 
         """
-        with self._primary.transaction("move the positions", rehearsal=rehearsal) as cursor:
+        with self._primary.transaction(
+            "move the positions", rehearsal=rehearsal, statements=1 + 2 * len(next_offsets)
+        ) as cursor:
             states = self._lock(cursor)
             unknown = sorted(set(next_offsets) - set(states))
             if unknown:
@@ -142,6 +144,7 @@ class OperatorMoves:
             return moves
 
     def _lock(self, cursor: Cursor) -> dict[int, Mapping[str, Any]]:
+        cursor.execute(self._positions["lock_stream"], self._key)
         cursor.execute(self._moves["lock_all"], self._key)
         return {row["partition"]: row for row in rows_of(cursor)}
 
@@ -176,25 +179,23 @@ class OperatorMoves:
         back = [move for move in moves if move.before is not None and move.after < move.before]
         if not back or target is None:
             return moves
-        names = {column.metadata: column.name for column in target.columns if column.metadata}
-        partition, offset = names.get(MetadataField.PARTITION), names.get(MetadataField.OFFSET)
-        recreated = any(states[move.partition]["incarnation"] > 1 for move in back)
-        if partition is None or offset is None or recreated:
-            why = "its topic was created again" if recreated else "it has no offset columns"
-            raise ConfigurationError(
-                f"moving back would load rows of {target.name} a second time, and they cannot be "
-                f"deleted ({why}): empty the table first and say --allow-duplicates, or add "
-                "`metadata: [partition, offset]` to streams to come"
-            )
-        statement = sql.SQL("DELETE FROM {} WHERE {} = %s AND {} >= %s AND {} < %s").format(
-            target_identifier(target.name),
-            sql.Identifier(partition),
-            sql.Identifier(offset),
-            sql.Identifier(offset),
+        partition, offset = self._find_offset_columns(
+            cursor, target, [states[m.partition] for m in back]
         )
+        statement = sql.SQL("DELETE FROM {} WHERE {} = {} AND {} >= {} AND {} < {}")
         deleted: dict[int, int] = {}
         for move in back:
-            cursor.execute(statement, (move.partition, move.after, move.before))
+            cursor.execute(
+                statement.format(
+                    target_identifier(target.name),
+                    sql.Identifier(partition),
+                    sql.Literal(move.partition),
+                    sql.Identifier(offset),
+                    sql.Literal(move.after),
+                    sql.Identifier(offset),
+                    sql.Literal(move.before),
+                )
+            )
             deleted[move.partition] = cursor.rowcount
             cursor.execute(
                 self._moves["delete_dead_letters"],
@@ -207,6 +208,45 @@ class OperatorMoves:
                 },
             )
         return tuple(replace(move, deleted_rows=deleted.get(move.partition, 0)) for move in moves)
+
+    def _find_offset_columns(
+        self, cursor: Cursor, target: TargetTable, states: Sequence[Mapping[str, Any]]
+    ) -> tuple[str, str]:
+        """The columns by which the rows of a range are told from all others in the table.
+
+        Raises:
+            ConfigurationError: they cannot be told.
+
+        """
+        columns = target.offset_columns
+        cursor.execute(self._positions["other_fillers"], {**self._key, "target_oid": target.oid})
+        others = cursor.fetchall()
+        if columns is None:
+            why = "it has no offset columns"
+        elif any(state["incarnation"] > 1 for state in states):
+            why = "its topic was created again"
+        elif others:
+            why = f"it holds rows of topic {others[0][1]} (stream {others[0][0]}) too"
+        elif _has_rows_without_offsets(cursor, target, columns):
+            why = "it holds rows without partition and offset"
+        else:
+            return columns
+        raise ConfigurationError(
+            f"moving back would load rows of {target.name} a second time, and they cannot be "
+            f"deleted ({why}): empty the table first and say --allow-duplicates, or add "
+            "`metadata: [partition, offset]` to streams to come"
+        )
+
+
+def _has_rows_without_offsets(
+    cursor: Cursor, target: TargetTable, columns: tuple[str, str]
+) -> bool:
+    cursor.execute(
+        sql.SQL("SELECT EXISTS (SELECT FROM {} WHERE {} IS NULL OR {} IS NULL)").format(
+            target_identifier(target.name), *map(sql.Identifier, columns)
+        )
+    )
+    return bool((cursor.fetchone() or (False,))[0])
 
 
 def _highest(states: Mapping[int, Mapping[str, Any]], column: str) -> int:

@@ -6,11 +6,13 @@ from typing import Any
 from psycopg2.extras import Json
 
 from kafka_pg_pipeline.adapters.postgres.connection import (
+    Cursor,
     Primary,
     Statements,
     rows_of,
 )
-from kafka_pg_pipeline.domain.offsets import Position, Tail, TopicIdentity
+from kafka_pg_pipeline.domain.offsets import Position, Tail, TopicIdentity, TopicSnapshot
+from kafka_pg_pipeline.domain.planning import check_identity
 from kafka_pg_pipeline.domain.tables import TargetTable
 
 
@@ -25,39 +27,57 @@ class PostgresPositions:
     def fetch_positions(self) -> tuple[Position, ...]:
         """All positions of the stream's topic, ascending by partition, without a lock."""
         with self._primary.transaction("read the stream's positions") as cursor:
-            cursor.execute(self._statements["fetch_positions"], self._key)
-            return tuple(_position(row) for row in rows_of(cursor))
+            return self._fetch(cursor)
 
     def check_in(
-        self, identity: TopicIdentity, start_offsets: Mapping[int, int]
+        self, snapshot: TopicSnapshot, start_offsets: Mapping[int, int]
     ) -> tuple[Position, ...]:
         """Add positions for partitions that have none, in one transaction; return all.
 
-        A partition that appears later joins the incarnation and epoch of its topic.
+        One loader or operator at a time: whether the stream is new must not change meanwhile. A
+        partition that appears later joins the incarnation and epoch of its topic.
+
+        Raises:
+            IncarnationChangedError: the positions are those of another topic by now.
+
         """
-        known = self.fetch_positions()
-        if start_offsets:
-            self._insert(identity, start_offsets, known)
-        return self.fetch_positions() if start_offsets else known
+        with self._primary.transaction("store the first position of new partitions") as cursor:
+            cursor.execute(self._statements["lock_stream"], self._key)
+            known = self._fetch(cursor)
+            for position in known:
+                check_identity(position.identity, snapshot.identity, snapshot.topic)
+            starts = {bounds.partition: bounds.begin_offset for bounds in snapshot.partitions}
+            if not known:
+                starts |= start_offsets
+            for position in known:
+                starts.pop(position.partition, None)
+            self._insert(cursor, snapshot.identity, starts, known)
+            return self._fetch(cursor)
+
+    def _fetch(self, cursor: Cursor) -> tuple[Position, ...]:
+        cursor.execute(self._statements["fetch_positions"], self._key)
+        return tuple(_position(row) for row in rows_of(cursor))
 
     def _insert(
         self,
+        cursor: Cursor,
         identity: TopicIdentity,
         start_offsets: Mapping[int, int],
         known: tuple[Position, ...],
     ) -> None:
         partitions = sorted(start_offsets)
-        arguments = {
-            **self._key,
-            "cluster_id": identity.cluster_id,
-            "topic_id": identity.topic_id,
-            "incarnation": max((position.incarnation for position in known), default=1),
-            "epoch": max((position.epoch for position in known), default=1),
-            "partitions": partitions,
-            "start_offsets": [start_offsets[partition] for partition in partitions],
-        }
-        with self._primary.transaction("store the first position of new partitions") as cursor:
-            cursor.execute(self._statements["check_in"], arguments)
+        cursor.execute(
+            self._statements["check_in"],
+            {
+                **self._key,
+                "cluster_id": identity.cluster_id,
+                "topic_id": identity.topic_id,
+                "incarnation": max((position.incarnation for position in known), default=1),
+                "epoch": max((position.epoch for position in known), default=1),
+                "partitions": partitions,
+                "start_offsets": [start_offsets[partition] for partition in partitions],
+            },
+        )
 
     def note_target(self, target: TargetTable) -> bool:
         """Remember the table's oid; True where it was another one, with an audit row."""

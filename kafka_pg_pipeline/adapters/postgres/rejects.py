@@ -1,24 +1,32 @@
-"""Finds the rows of a chunk that only PostgreSQL rejects, without trying them one by one.
+"""Finds the rows of a batch that only PostgreSQL rejects, without trying them one by one.
 
 Everything happens inside a transaction that the caller rolls back. COPY names the line it failed
-at, so the next try starts behind that line: the cost is linear in the chunk, however many lines
-are bad. What COPY into a stage cannot see (unique indexes, foreign keys, triggers) is found by
-halving the staged range.
+at, so the next try starts behind that line. What COPY into a stage cannot see (unique indexes,
+foreign keys, triggers) is found by halving staged ranges. A try begins small behind each rejected
+line and doubles while all goes well: the driver sends all of a COPY, however early it fails, so
+that tries of the whole rest would cost the square of the batch.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import psycopg2
+from psycopg2 import sql
 
 from kafka_pg_pipeline.adapters.postgres.connection import Cursor
 from kafka_pg_pipeline.adapters.postgres.errors import is_record_fault
 from kafka_pg_pipeline.adapters.postgres.staging import (
+    STAGE,
+    NumberedChunk,
     copy_lines,
     copy_to_stage,
     create_stage,
+    index_stage,
     insert_staged,
+    names_of,
+    number_chunks,
     savepoint,
     target_identifier,
 )
@@ -26,8 +34,10 @@ from kafka_pg_pipeline.domain.batches import CopyChunk
 from kafka_pg_pipeline.domain.records import DeadLetter, Reason, Stage
 from kafka_pg_pipeline.domain.tables import TargetTable
 
-# The head of COPY's own context line. Text of the row stands behind it, never before.
-_COPY_CONTEXT = re.compile(r"^COPY [^\n]*?, line (\d+)(?:, column ([^\n:]+))?", re.MULTILINE)
+_FIRST_WIDTH = 256
+
+_Attempt = Callable[[int, int], object]
+TimeLimit = Callable[[], AbstractContextManager[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,34 +51,32 @@ class Rejection:
 
 
 def find_rejections(
-    cursor: Cursor, target: TargetTable, chunk: CopyChunk, *, most: int
-) -> list[Rejection]:
-    """Rejected lines, ascending; stops early once there are more than ``most``.
+    cursor: Cursor,
+    target: TargetTable,
+    chunks: Sequence[CopyChunk],
+    *,
+    most: int,
+    limited: TimeLimit,
+) -> list[list[Rejection]]:
+    """Rejected lines of each chunk, ascending; stops early once there are more than ``most``.
+
+    ``limited`` bounds the time of one try.
 
     Raises:
         psycopg2.Error: an error that is no row's fault.
 
     """
-    lines = range(len(chunk.lines))
-    if target.plain:
-        table = target_identifier(target.name)
-
-        def copy(start: int, end: int) -> None:
-            copy_lines(cursor, table, chunk.columns, chunk.lines[start:end])
-
-        return _step_over(cursor, copy, lines, most)
-
-    stage = create_stage(cursor, target.name, chunk.columns, 0)
-
-    def copy_staged(start: int, end: int) -> None:
-        copy_to_stage(cursor, stage, chunk, start, end)
-
-    def insert(start: int, end: int) -> None:
-        insert_staged(cursor, target.name, stage, start, end)
-
-    rejected = _step_over(cursor, copy_staged, lines, most)
-    rejected += _halve(cursor, insert, lines, most - len(rejected))
-    return sorted(rejected, key=lambda rejection: rejection.index)
+    search = _search_plain if target.plain else _search_staged
+    if not target.plain:
+        with limited():
+            create_stage(cursor, target.name, chunks)
+            index_stage(cursor)
+    found: list[list[Rejection]] = []
+    for numbered in number_chunks(chunks):
+        left = most - sum(map(len, found))
+        rejected = search(_Tries(cursor, limited), target, numbered, left) if left >= 0 else []
+        found.append(sorted(rejected, key=lambda rejection: rejection.index))
+    return found
 
 
 def dead_letter(chunk: CopyChunk, rejection: Rejection) -> DeadLetter:
@@ -93,60 +101,119 @@ def without_rejections(chunk: CopyChunk, rejections: list[Rejection]) -> CopyChu
     )
 
 
-_Attempt = Callable[[int, int], None]
+def _search_plain(
+    tries: "_Tries", target: TargetTable, numbered: NumberedChunk, most: int
+) -> list[Rejection]:
+    chunk, table = numbered.chunk, target_identifier(target.name)
+    columns = names_of(chunk.columns)
+
+    def copy(start: int, end: int) -> object:
+        return copy_lines(tries.cursor, table, columns, chunk.lines[start:end])
+
+    return tries.step_over(copy, _copy_context(table, chunk.columns), len(chunk.lines), most)
 
 
-def _step_over(cursor: Cursor, copy: _Attempt, lines: range, most: int) -> list[Rejection]:
-    rejected: list[Rejection] = []
-    start = lines.start
-    while start < lines.stop and len(rejected) <= most:
-        rejection = _first_rejection(cursor, copy, start, lines.stop)
-        if rejection is None:
-            break
-        rejected.append(rejection)
-        if rejection.index > start:
-            copy(start, rejection.index)  # the failed COPY took these good lines along
-        start = rejection.index + 1
-    return rejected
+def _search_staged(
+    tries: "_Tries", target: TargetTable, numbered: NumberedChunk, most: int
+) -> list[Rejection]:
+    chunk, cursor = numbered.chunk, tries.cursor
+
+    def copy(start: int, end: int) -> None:
+        copy_to_stage(cursor, numbered, start, end)
+
+    def insert(start: int, end: int) -> object:
+        return insert_staged(cursor, target.name, numbered, start, end)
+
+    rejected = tries.step_over(copy, _copy_context(STAGE, chunk.columns), len(chunk.lines), most)
+    return rejected + tries.halve_all(insert, len(chunk.lines), most - len(rejected))
 
 
-def _first_rejection(cursor: Cursor, copy: _Attempt, start: int, end: int) -> Rejection | None:
-    try:
-        with savepoint(cursor):
-            copy(start, end)
-    except psycopg2.Error as error:
-        if not is_record_fault(error):
-            raise
-        match = _COPY_CONTEXT.search(error.diag.context or "")
+def _copy_context(table: sql.Identifier, columns: Sequence[str]) -> re.Pattern[str]:
+    """The head of COPY's own context line. Text of the row stands behind it, never before.
+
+    Names stand in it unquoted, with whatever they hold.
+    """
+    relation = re.escape(table.strings[-1])
+    names = "|".join(map(re.escape, sorted(columns, key=len, reverse=True)))
+    return re.compile(rf"^COPY {relation}, line (\d+)(?:, column ({names}): )?", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class _Tries:
+    """Tries ranges of lines, each in a savepoint and within its time."""
+
+    cursor: Cursor
+    limited: TimeLimit
+
+    def step_over(
+        self, copy: _Attempt, context: re.Pattern[str], count: int, most: int
+    ) -> list[Rejection]:
+        """Rejected lines by the number that COPY gives."""
+        rejected: list[Rejection] = []
+        start, width = 0, _FIRST_WIDTH
+        while start < count and len(rejected) <= most:
+            end = min(start + width, count)
+            rejection = self._first_rejection(copy, context, start, end)
+            if rejection is None:
+                start, width = end, 2 * width
+                continue
+            rejected.append(rejection)
+            if rejection.index > start:
+                with self.limited():
+                    copy(start, rejection.index)  # the failed COPY took these good lines along
+            start, width = rejection.index + 1, _FIRST_WIDTH
+        return rejected
+
+    def halve_all(self, insert: _Attempt, count: int, most: int) -> list[Rejection]:
+        """Rejected lines by halving the ranges that are refused."""
+        rejected: list[Rejection] = []
+        start, width = 0, _FIRST_WIDTH
+        while start < count and len(rejected) <= most:
+            end = min(start + width, count)
+            found = self._halve(insert, range(start, end), most - len(rejected))
+            rejected += found
+            start, width = end, _FIRST_WIDTH if found else 2 * width
+        return rejected
+
+    def _first_rejection(
+        self, copy: _Attempt, context: re.Pattern[str], start: int, end: int
+    ) -> Rejection | None:
+        error = self._refusal(copy, start, end)
+        if error is None:
+            return None
+        match = context.search(error.diag.context or "")
         if match and 1 <= int(match[1]) <= end - start:
             return _rejection(error, start + int(match[1]) - 1, match[2])
         if end - start == 1:
             return _rejection(error, start, None)
-    else:
-        return None
-    # A server whose messages are not English names no line that we can read.
-    middle = (start + end) // 2
-    return _first_rejection(cursor, copy, start, middle) or _first_rejection(
-        cursor, copy, middle, end
-    )
+        # A server whose messages are not English names no line that we can read.
+        middle = (start + end) // 2
+        return self._first_rejection(copy, context, start, middle) or self._first_rejection(
+            copy, context, middle, end
+        )
 
-
-def _halve(cursor: Cursor, insert: _Attempt, lines: range, most: int) -> list[Rejection]:
-    if not lines or most < 0:
-        return []
-    try:
-        with savepoint(cursor):
-            insert(lines.start, lines.stop)
-    except psycopg2.Error as error:
-        if not is_record_fault(error):
-            raise
+    def _halve(self, insert: _Attempt, lines: range, most: int) -> list[Rejection]:
+        if not lines or most < 0:
+            return []
+        error = self._refusal(insert, lines.start, lines.stop)
+        if error is None:
+            return []
         if len(lines) == 1:
             return [_rejection(error, lines.start, None)]
-    else:
-        return []
-    middle = (lines.start + lines.stop) // 2
-    first = _halve(cursor, insert, range(lines.start, middle), most)
-    return first + _halve(cursor, insert, range(middle, lines.stop), most - len(first))
+        middle = (lines.start + lines.stop) // 2
+        first = self._halve(insert, range(lines.start, middle), most)
+        return first + self._halve(insert, range(middle, lines.stop), most - len(first))
+
+    def _refusal(self, attempt: _Attempt, start: int, end: int) -> psycopg2.Error | None:
+        """What the server holds against a row of the range; None where it took them all."""
+        try:
+            with self.limited(), savepoint(self.cursor):
+                attempt(start, end)
+        except psycopg2.Error as error:
+            if not is_record_fault(error):
+                raise
+            return error
+        return None
 
 
 def _rejection(error: psycopg2.Error, index: int, column: str | None) -> Rejection:

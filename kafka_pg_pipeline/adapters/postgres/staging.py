@@ -1,6 +1,7 @@
 """COPY into a table, and the temporary stage for tables that rows must not be copied into directly.
 
-A stage is one temporary table a chunk: its columns, and before them the number of each line.
+A transaction has one stage: a temporary table with the target's columns, and before them the
+number of each line. Lines are numbered through the whole batch, chunk after chunk.
 """
 
 import io
@@ -15,19 +16,33 @@ from kafka_pg_pipeline import failpoints
 from kafka_pg_pipeline.adapters.postgres.connection import Cursor
 from kafka_pg_pipeline.adapters.postgres.discretion import unprinted_driver_errors
 from kafka_pg_pipeline.domain.batches import CopyChunk
+from kafka_pg_pipeline.domain.copy_text import copy_payload
 from kafka_pg_pipeline.domain.tables import TableName
 
-_LINE = "kafka_pg_line"
+# Qualified: a table of that name elsewhere in the role's search path is none of ours.
+STAGE = sql.Identifier("pg_temp", "kafka_pg_stage")
+_LINE = sql.Identifier("kafka_pg_line")
 # psycopg2 asks for this much text at a time; its default of 8 KiB costs a call into Python each.
 _COPY_PIECE_BYTES = 1 << 18
+_FAILPOINT = "in_copy"
 
 
 @dataclass(frozen=True, slots=True)
-class Stage:
-    """A temporary table that holds one chunk until its rows are inserted."""
+class NumberedChunk:
+    """A chunk, and the number that its first line has in the stage."""
 
-    table: sql.Identifier
-    columns: tuple[str, ...]
+    chunk: CopyChunk
+    first: int
+
+
+def number_chunks(chunks: Sequence[CopyChunk]) -> list[NumberedChunk]:
+    """Number the lines of a batch through all its chunks."""
+    numbered = []
+    first = 0
+    for chunk in chunks:
+        numbered.append(NumberedChunk(chunk, first))
+        first += len(chunk.lines)
+    return numbered
 
 
 def target_identifier(name: TableName) -> sql.Identifier:
@@ -36,60 +51,77 @@ def target_identifier(name: TableName) -> sql.Identifier:
 
 
 def copy_lines(
-    cursor: Cursor, table: sql.Identifier, columns: Sequence[str], lines: Sequence[str]
+    cursor: Cursor,
+    table: sql.Identifier,
+    columns: Sequence[sql.Identifier],
+    lines: Sequence[str],
 ) -> int:
     """COPY text lines into a table; return how many rows arrived."""
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT text)").format(table, _names(columns))
-    payload = "".join(f"{line}\n" for line in lines).encode()
+    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT text)").format(
+        table, sql.SQL(", ").join(columns)
+    )
+    payload = copy_payload(lines)
+    # No Python code of ours may run inside: psycopg2 swallows what a signal raises there.
+    is_armed = failpoints.is_armed(_FAILPOINT)
+    source = _Failing(payload) if is_armed else io.BytesIO(payload)
     with unprinted_driver_errors():
-        cursor.copy_expert(statement, _Payload(payload), size=_COPY_PIECE_BYTES)
+        cursor.copy_expert(statement, source, size=_COPY_PIECE_BYTES)
     return cursor.rowcount
 
 
-class _Payload(io.BytesIO):
-    """COPY's input. Its second read comes when the server has begun to take rows."""
+class _Failing(io.BytesIO):
+    """COPY's input under a failpoint. Its second read comes when the server takes rows already."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        failpoints.reach("in_copy")
+        failpoints.reach(_FAILPOINT)
         return super().read(size)
 
 
-def stage_of(columns: tuple[str, ...], number: int) -> Stage:
-    """The stage of a batch's chunk by its number."""
-    return Stage(sql.Identifier(f"kafka_pg_stage_{number}"), columns)
+def names_of(columns: Sequence[str]) -> list[sql.Identifier]:
+    """The columns' quoted names."""
+    return [sql.Identifier(column) for column in columns]
 
 
-def create_stage(cursor: Cursor, target: TableName, columns: tuple[str, ...], number: int) -> Stage:
-    """Create an empty stage for a chunk of these columns; it vanishes with the transaction."""
-    stage = stage_of(columns, number)
+def create_stage(cursor: Cursor, target: TableName, chunks: Sequence[CopyChunk]) -> None:
+    """Create an empty stage for these chunks; it vanishes with the transaction."""
+    columns = list(dict.fromkeys(column for chunk in chunks for column in chunk.columns))
     cursor.execute(
         sql.SQL(
             "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS"
             " SELECT NULL::bigint AS {}, {} FROM {} WITH NO DATA"
-        ).format(stage.table, sql.Identifier(_LINE), _names(columns), target_identifier(target))
+        ).format(STAGE, _LINE, sql.SQL(", ").join(names_of(columns)), target_identifier(target))
     )
-    return stage
 
 
-def copy_to_stage(cursor: Cursor, stage: Stage, chunk: CopyChunk, start: int, end: int) -> None:
-    """COPY the lines [start, end) of a chunk, numbered, into its stage."""
-    lines = [f"{number}\t{chunk.lines[number]}" for number in range(start, end)]
-    copy_lines(cursor, stage.table, (_LINE, *stage.columns), lines)
+def index_stage(cursor: Cursor) -> None:
+    """Let many small ranges be read without reading the whole stage for each."""
+    cursor.execute(sql.SQL("CREATE INDEX ON {} ({})").format(STAGE, _LINE))
 
 
-def insert_staged(cursor: Cursor, target: TableName, stage: Stage, start: int, end: int) -> int:
-    """Insert the staged lines [start, end) into the target; return how many rows arrived."""
+def copy_to_stage(cursor: Cursor, numbered: NumberedChunk, start: int, end: int) -> None:
+    """COPY the lines [start, end) of a chunk into the stage."""
+    chunk = numbered.chunk
+    lines = [f"{numbered.first + index}\t{chunk.lines[index]}" for index in range(start, end)]
+    copy_lines(cursor, STAGE, (_LINE, *names_of(chunk.columns)), lines)
+
+
+def insert_staged(
+    cursor: Cursor, target: TableName, numbered: NumberedChunk, start: int, end: int
+) -> int:
+    """Insert the staged lines [start, end) of a chunk; return how many rows arrived."""
+    # Literals, since with arguments psycopg2 would read the % of a name as one more of them.
     cursor.execute(
         sql.SQL(
             "INSERT INTO {target} ({names}) SELECT {names} FROM {stage}"
-            " WHERE {line} >= %s AND {line} < %s ORDER BY {line}"
+            " WHERE {line} >= {start} AND {line} < {end} ORDER BY {line}"
         ).format(
             target=target_identifier(target),
-            names=_names(stage.columns),
-            stage=stage.table,
-            line=sql.Identifier(_LINE),
-        ),
-        (start, end),
+            names=sql.SQL(", ").join(names_of(numbered.chunk.columns)),
+            stage=STAGE,
+            line=_LINE,
+            start=sql.Literal(numbered.first + start),
+            end=sql.Literal(numbered.first + end),
+        )
     )
     return cursor.rowcount
 
@@ -105,7 +137,3 @@ def savepoint(cursor: Cursor) -> Iterator[None]:
             cursor.execute("ROLLBACK TO SAVEPOINT kafka_pg_try; RELEASE SAVEPOINT kafka_pg_try")
         raise
     cursor.execute("RELEASE SAVEPOINT kafka_pg_try")
-
-
-def _names(columns: Sequence[str]) -> sql.Composed:
-    return sql.SQL(", ").join(map(sql.Identifier, columns))

@@ -7,13 +7,13 @@ waiting; what follows the lock runs on the server alone.
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 from uuid import uuid4
 
 import psycopg2
 from psycopg2.errorcodes import UNIQUE_VIOLATION
-from psycopg2.extras import execute_values
 
 from kafka_pg_pipeline import failpoints
 from kafka_pg_pipeline.adapters.postgres import errors
@@ -32,6 +32,10 @@ from kafka_pg_pipeline.adapters.postgres.connection import (
     roll_back,
     time_limit,
 )
+from kafka_pg_pipeline.adapters.postgres.dead_letters import (
+    insert_dead_letters,
+    stage_dead_letters,
+)
 from kafka_pg_pipeline.adapters.postgres.rejects import (
     Rejection,
     dead_letter,
@@ -42,8 +46,10 @@ from kafka_pg_pipeline.adapters.postgres.staging import (
     copy_lines,
     copy_to_stage,
     create_stage,
+    index_stage,
     insert_staged,
-    stage_of,
+    names_of,
+    number_chunks,
     target_identifier,
 )
 from kafka_pg_pipeline.domain.batches import (
@@ -56,10 +62,17 @@ from kafka_pg_pipeline.domain.batches import (
     WriteStatus,
 )
 from kafka_pg_pipeline.domain.budgets import DeadLetterBudget
-from kafka_pg_pipeline.domain.records import DeadLetter
 from kafka_pg_pipeline.domain.tables import MetadataField, TargetTable
-from kafka_pg_pipeline.errors import InvariantError, PostgresUnavailableError, TargetError
+from kafka_pg_pipeline.errors import (
+    DeadLetterBudgetError,
+    InvariantError,
+    PostgresUnavailableError,
+    TargetError,
+)
 from kafka_pg_pipeline.settings.models import PostgresSettings
+
+# With more column lists than this, the stage is read by an index.
+_FEW_CHUNKS = 8
 
 
 class _Fenced(Exception):  # noqa: N818 - an outcome, not an error
@@ -104,21 +117,30 @@ class PostgresWriter:
     def write(self, batch: EncodedBatch) -> WriteResult:
         """COMMITTED or FENCED; anything else raises and leaves nothing behind."""
         self._budget.check(batch)
-        try:
-            return self._write(batch)
-        except psycopg2.Error as error:
-            if not errors.is_record_fault(error):
-                raise errors.translate(error, self._doing(batch)) from None
-        return self._write_around_rejects(batch)
+        with errors.translated_errors(self._doing(batch)):
+            try:
+                return self._write(batch)
+            except psycopg2.Error as error:
+                if not errors.is_record_fault(error):
+                    raise
+            return self._write_around_rejects(batch)
 
     def _write_around_rejects(self, batch: EncodedBatch) -> WriteResult:
-        doing = self._doing(batch)
-        with errors.translated_errors(doing):
-            if self._has_moved(batch):
-                return WriteResult(WriteStatus.FENCED)
+        """Write the batch without the rows that PostgreSQL rejects, unless a rival is to blame.
+
+        A rival that commits the same range while we search makes good rows look rejected.
+        """
+        if self._has_moved(batch):
+            return WriteResult(WriteStatus.FENCED)
+        failpoints.reach("before_search")
+        try:
             clean = self._without_rejects(batch)
             self._budget.check(clean)
-            return self._write(clean)
+        except (DeadLetterBudgetError, InvariantError):
+            if self._has_moved(batch):
+                return WriteResult(WriteStatus.FENCED)
+            raise
+        return self._write(clean)
 
     def _doing(self, batch: EncodedBatch) -> str:
         ranges = ", ".join(f"{self._identity['topic']}{piece.offsets}" for piece in batch.slices)
@@ -162,16 +184,18 @@ class PostgresWriter:
         if self._target.plain:
             steps += [
                 lambda cursor: self._copy_rows(cursor, batch),
+                lambda cursor: stage_dead_letters(cursor, self._statements, batch),
                 lambda cursor: self._lock_positions(cursor, batch),
             ]
         else:
             steps += [
                 lambda cursor: self._stage_rows(cursor, batch),
+                lambda cursor: stage_dead_letters(cursor, self._statements, batch),
                 lambda cursor: self._lock_positions(cursor, batch),
                 lambda cursor: self._insert_rows(cursor, batch),
             ]
         steps += [
-            lambda cursor: self._store_dead_letters(cursor, batch),
+            lambda cursor: insert_dead_letters(cursor, self._statements, batch, self._identity),
             lambda cursor: self._store_gaps(cursor, batch),
             lambda cursor: self._advance(cursor, batch, entries),
         ]
@@ -184,7 +208,7 @@ class PostgresWriter:
         failpoints.reach("before_copy")
         table = target_identifier(self._target.name)
         for chunk in batch.chunks:
-            arrived = copy_lines(cursor, table, chunk.columns, chunk.lines)
+            arrived = copy_lines(cursor, table, names_of(chunk.columns), chunk.lines)
             self._expect_rows(arrived, chunk)
         failpoints.reach("after_copy")
 
@@ -192,9 +216,12 @@ class PostgresWriter:
         # Deferred constraints would otherwise speak up at COMMIT only.
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
         failpoints.reach("before_copy")
-        for number, chunk in enumerate(batch.chunks):
-            stage = create_stage(cursor, self._target.name, chunk.columns, number)
-            copy_to_stage(cursor, stage, chunk, 0, len(chunk.lines))
+        if batch.chunks:
+            create_stage(cursor, self._target.name, batch.chunks)
+        for numbered in number_chunks(batch.chunks):
+            copy_to_stage(cursor, numbered, 0, len(numbered.chunk.lines))
+        if len(batch.chunks) > _FEW_CHUNKS:
+            index_stage(cursor)
         failpoints.reach("after_copy")
 
     def _lock_positions(self, cursor: Cursor, batch: EncodedBatch) -> None:
@@ -205,9 +232,9 @@ class PostgresWriter:
         failpoints.reach("after_lock")
 
     def _insert_rows(self, cursor: Cursor, batch: EncodedBatch) -> None:
-        for number, chunk in enumerate(batch.chunks):
-            stage = stage_of(chunk.columns, number)
-            arrived = insert_staged(cursor, self._target.name, stage, 0, len(chunk.lines))
+        for numbered in number_chunks(batch.chunks):
+            chunk = numbered.chunk
+            arrived = insert_staged(cursor, self._target.name, numbered, 0, len(chunk.lines))
             self._expect_rows(arrived, chunk)
 
     def _expect_rows(self, arrived: int, chunk: CopyChunk) -> None:
@@ -216,24 +243,6 @@ class PostgresWriter:
                 f"{self._target.name} took {arrived} of {len(chunk.lines)} rows: a trigger of the "
                 "table swallows rows, which append mode cannot account for. Nothing was moved"
             )
-
-    def _store_dead_letters(self, cursor: Cursor, batch: EncodedBatch) -> None:
-        if not batch.dead_letters:
-            return
-        positions = {piece.position.partition: piece.position for piece in batch.slices}
-        rows = [
-            (
-                str(batch.batch_id),
-                self._identity["stream"],
-                self._identity["topic"],
-                letter.record.partition,
-                positions[letter.record.partition].incarnation,
-                positions[letter.record.partition].epoch,
-                *_dead_letter_values(letter),
-            )
-            for letter in batch.dead_letters
-        ]
-        execute_values(cursor, self._statements["insert_dead_letters"], rows, page_size=100)
 
     def _store_gaps(self, cursor: Cursor, batch: EncodedBatch) -> None:
         gaps = [(piece.position, piece.gap_end) for piece in batch.slices if piece.gap_end]
@@ -281,10 +290,11 @@ class PostgresWriter:
     def _without_rejects(self, batch: EncodedBatch) -> EncodedBatch:
         letters = list(batch.dead_letters)
         chunks = []
-        for chunk in batch.chunks:
-            found = self._rejections(chunk, most=self._budget.left(batch, len(letters)))
-            letters += [dead_letter(chunk, rejection) for rejection in found]
-            chunks.append(without_rejections(chunk, found))
+        most = self._budget.left(batch, len(letters))
+        found = self._find_rejections(batch, most=most)
+        for chunk, rejections in zip(batch.chunks, found, strict=True):
+            letters += [dead_letter(chunk, rejection) for rejection in rejections]
+            chunks.append(without_rejections(chunk, rejections))
         if len(letters) == len(batch.dead_letters):
             raise InvariantError(
                 f"{self._target.name} refused a batch of which it takes every row alone"
@@ -296,15 +306,24 @@ class PostgresWriter:
             dead_letters=tuple(letters),
         )
 
-    def _rejections(self, chunk: CopyChunk, *, most: int) -> list[Rejection]:
+    def _find_rejections(self, batch: EncodedBatch, *, most: int) -> list[list[Rejection]]:
         connection = self._primary.connection()
+        seconds = self._settings.statement_timeout_seconds + GRACE_SECONDS
+
+        def limited() -> AbstractContextManager[None]:
+            return time_limit(connection, seconds)
+
         try:
             with connection.cursor() as cursor:
-                begin(cursor, self._settings)
-                cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-                found = find_rejections(cursor, self._target, chunk, most=most)
-                for rejection in found:
-                    self._expect_no_offset_twice(cursor, chunk, rejection)
+                with limited():
+                    begin(cursor, self._settings)
+                    cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+                found = find_rejections(
+                    cursor, self._target, batch.chunks, most=most, limited=limited
+                )
+                for chunk, rejections in zip(batch.chunks, found, strict=True):
+                    for rejection in rejections:
+                        self._expect_no_offset_twice(cursor, chunk, rejection)
                 return found
         finally:
             roll_back(connection)
@@ -374,23 +393,6 @@ def _expected(batch: EncodedBatch) -> list[tuple[int, int, int, str | None]]:
         )
         for piece in batch.slices
     ]
-
-
-def _dead_letter_values(letter: DeadLetter) -> tuple[Any, ...]:
-    record = letter.record
-    return (
-        record.offset,
-        record.timestamp,
-        record.timestamp_type,
-        record.key,
-        record.value,
-        [key.encode() for key, _ in record.headers],
-        [value for _, value in record.headers],
-        letter.stage.value,
-        letter.reason.value,
-        letter.column,
-        letter.sqlstate,
-    )
 
 
 def _columns_of(
