@@ -110,19 +110,20 @@ def test_a_batch_that_was_acknowledged_survives_a_crash(
 def test_ended_backends_are_retried_for_as_long_as_batches_are_committed_between(
     frail_bench: Bench, make_loaders: MakeLoaders
 ) -> None:
-    """Each round ends all connections of the loader, which is one fault, not one for each."""
+    """Ends all of the loader's connections, until that was noticed oftener than a run may fail.
+
+    It is not noticed where they are idle, or where a COMMIT turns out to have arrived.
+    """
     bench = frail_bench.with_stream(batch=BatchSettings(max_rows=5))
     loader = make_loaders(bench).start("after_copy:sleep:0.05")
-    ours = "FROM pg_stat_activity WHERE application_name LIKE %s"
-    name = f"%{bench.name}%"
-    rounds = RETRIES + 2
-    for _ in range(rounds):
+    while loader.said().count(RETRY) <= RETRIES:
         before = bench.count()
         wait_until(lambda: bench.count() > before)  # noqa: B023 - called in this round only
-        wait_until(lambda: bench.query(f"SELECT count(*) {ours}", name) == [(2,)])
-        assert bench.query(f"SELECT pg_terminate_backend(pid) {ours}", name)
+        assert bench.query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE %s",
+            f"%{bench.name}%",
+        )
     assert loader.finish()["rows"] == 1000
-    assert loader.said().count(RETRY) == rounds
     bench.assert_exactly_once()
 
 
