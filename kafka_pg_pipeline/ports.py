@@ -73,7 +73,10 @@ class PositionStore(Protocol):
         """
 
     def note_target(self, target: TargetTable) -> bool:
-        """Remember which table is filled; True where it was another one of the same name."""
+        """Remember which table is filled; True where it was another one before.
+
+        Raises TargetError where another stream has loaded the same topic into it.
+        """
 
 
 class BatchWriter(Protocol):

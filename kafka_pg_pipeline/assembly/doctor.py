@@ -18,9 +18,12 @@ from kafka_pg_pipeline.adapters.postgres.health import (
 )
 from kafka_pg_pipeline.adapters.postgres.migrations import fetch_pending
 from kafka_pg_pipeline.assembly.endpoints import Endpoints
+from kafka_pg_pipeline.assembly.overview import fetch_ranges, find_problem
+from kafka_pg_pipeline.assembly.session import open_session
 from kafka_pg_pipeline.domain.offsets import TopicSnapshot
 from kafka_pg_pipeline.domain.tables import TableName
 from kafka_pg_pipeline.errors import KafkaUnavailableError, PipelineError, TopicMissingError
+from kafka_pg_pipeline.pipeline.plan import freeze_plan
 from kafka_pg_pipeline.pipeline.sample import read_sample
 from kafka_pg_pipeline.settings.models import StreamSettings
 
@@ -173,6 +176,21 @@ def examine_postgres(
             yield _judge_stuck(health.fetch_stuck_backends())
         except PipelineError as error:
             yield Check("PostgreSQL", Verdict.FAILED, str(error))
+
+
+def examine_stream(endpoints: Endpoints, name: str, stream: StreamSettings) -> Check:
+    """Whether the stream's next run could go on from where it stands."""
+    subject = f"stream {name}"
+    try:
+        with open_session(name, stream, endpoints, run_id="doctor", read_only=True) as session:
+            snapshot = freeze_plan(name, stream, session.inspector).snapshot
+            problem = find_problem(session, snapshot)
+            if problem is not None:
+                return Check(subject, Verdict.FAILED, str(problem))
+            offsets = sum(map(len, fetch_ranges(session, snapshot)))
+    except PipelineError as error:
+        return Check(subject, Verdict.FAILED, str(error))
+    return Check(subject, Verdict.OK, f"{offsets:,} offsets to load, and nothing in the way")
 
 
 def fetch_stuck_backends(endpoints: Endpoints) -> tuple[StuckBackend, ...]:

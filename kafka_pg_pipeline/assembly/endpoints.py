@@ -9,7 +9,7 @@ from pydantic_core import ErrorDetails
 
 from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.local.errors import LocalStackError
-from kafka_pg_pipeline.local.stack import LocalEndpoints, LocalStack
+from kafka_pg_pipeline.local.stack import LocalEndpoints, LocalStack, default_home
 from kafka_pg_pipeline.settings.messages import explain
 from kafka_pg_pipeline.settings.models import KafkaSettings, PipelineSettings, PostgresSettings
 
@@ -39,12 +39,22 @@ class Endpoints:
     kafka_named_by: str
     postgres_named_by: str
 
+    @property
+    def kafka_is_local(self) -> bool:
+        """Whether the broker is the local stack's, where topics may be made at will."""
+        return self.kafka_named_by == _LOCAL
+
 
 def find_local_stack() -> LocalEndpoints | None:
-    """Where the local stack is; None where it does not run."""
+    """Where the local stack is; None where none of it runs.
+
+    Where only one of its servers runs, the other's address is known all the same, and who asks it
+    is told that it does not answer.
+    """
     stack = LocalStack()
+    status = stack.status()
     try:
-        return stack.endpoints() if stack.status().is_up else None
+        return stack.last_endpoints() if status.is_any_up else None
     except LocalStackError:
         return None
 
@@ -126,6 +136,7 @@ def _need_stack(find_stack: FindStack, key: str, variable: str) -> LocalEndpoint
     if local is None:
         raise ConfigurationError(
             f"no server is named: neither {key} in the configuration file nor {variable} in the "
-            "environment, and the local stack is not running. `kafka-pg local up` starts one"
+            f"environment, and no local stack runs in {default_home()}. `kafka-pg local up` starts "
+            "one"
         )
     return local

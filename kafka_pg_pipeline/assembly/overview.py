@@ -11,20 +11,25 @@ from kafka_pg_pipeline.assembly.session import StreamSession
 from kafka_pg_pipeline.domain.offsets import OffsetRange, Position, TopicSnapshot
 from kafka_pg_pipeline.domain.planning import check_identity, covered, plan_partitions
 from kafka_pg_pipeline.domain.status import CommittedBatch, PartitionLag, StoredPartition
-from kafka_pg_pipeline.errors import IncarnationChangedError, PipelineError
+from kafka_pg_pipeline.errors import IncarnationChangedError, PipelineError, TargetError
 from kafka_pg_pipeline.pipeline.plan import freeze_plan, place_new_partitions
 from kafka_pg_pipeline.pipeline.sample import read_sample
+from kafka_pg_pipeline.pipeline.target import describe_loss
 
 _LAST_BATCHES = 5
 
 
 @dataclass(frozen=True)
 class StreamLag:
-    """A stream's lag by partition; ``seconds`` is the age of its oldest readable record."""
+    """A stream's lag by partition; ``seconds`` is the age of its oldest readable record.
+
+    ``problem`` says why a run could not make it smaller.
+    """
 
     stream: str
     topic: str
     partitions: tuple[PartitionLag, ...]
+    problem: PipelineError | None = None
 
     @property
     def readable(self) -> int:
@@ -79,14 +84,16 @@ def fetch_ranges(session: StreamSession, snapshot: TopicSnapshot) -> tuple[Offse
     """
     positions = fetch_positions(session)
     for position in positions:
-        check_identity(position.identity, snapshot.identity, snapshot.topic)
+        check_identity(position.identity, snapshot.identity, snapshot.topic, stream=session.name)
     known = {position.partition for position in positions}
     arriving = tuple(
         Position(partition, snapshot.identity, incarnation=1, epoch=1, next_offset=offset)
         for partition, offset in fetch_next_offsets(session, snapshot).items()
         if partition not in known
     )
-    plans = plan_partitions((*positions, *arriving), snapshot, session.stream.on_data_loss)
+    plans = plan_partitions(
+        (*positions, *arriving), snapshot, session.stream.on_data_loss, stream=session.name
+    )
     return tuple(sorted(covered(plans), key=lambda piece: piece.partition))
 
 
@@ -106,11 +113,27 @@ def fetch_lag(session: StreamSession, *, clock: Callable[[], float] = time.time)
     """Lag of every partition; reads one record of each partition that lags, for its age.
 
     Raises:
+        IncarnationChangedError: the topic is another one, so that its offsets say nothing.
         KafkaUnavailableError, TopicMissingError, AuthenticationError: see ``TopicInspector``.
 
     """
     snapshot = freeze_plan(session.name, session.stream, session.inspector).snapshot
-    return measure_lag(session, snapshot, clock=clock)
+    problem = find_problem(session, snapshot)
+    if isinstance(problem, IncarnationChangedError):
+        raise problem
+    return replace(measure_lag(session, snapshot, clock=clock), problem=problem)
+
+
+def find_problem(session: StreamSession, snapshot: TopicSnapshot) -> PipelineError | None:
+    """What would stop the next run before it reads anything."""
+    try:
+        fetch_ranges(session, snapshot)
+    except PipelineError as error:
+        return error
+    was_loaded = any(position.tail is not None for position in fetch_positions(session))
+    if was_loaded and session.catalog.fetch_target() is None:
+        return TargetError(describe_loss(session.name, session.stream))
+    return None
 
 
 def measure_lag(
@@ -151,9 +174,9 @@ def fetch_overview(session: StreamSession) -> StreamOverview:
     problem: PipelineError | None = None
     try:
         snapshot = freeze_plan(session.name, session.stream, session.inspector).snapshot
-        if is_same_topic(session, snapshot):
+        problem = find_problem(session, snapshot)
+        if not isinstance(problem, IncarnationChangedError):
             lag = measure_lag(session, snapshot)
-        fetch_ranges(session, snapshot)
     except PipelineError as error:
         problem = error
     return StreamOverview(
@@ -170,12 +193,7 @@ def fetch_overview(session: StreamSession) -> StreamOverview:
 
 def is_same_topic(session: StreamSession, snapshot: TopicSnapshot) -> bool:
     """True where topic and cluster are those whose records were loaded before."""
-    try:
-        for position in fetch_positions(session):
-            check_identity(position.identity, snapshot.identity, snapshot.topic)
-    except IncarnationChangedError:
-        return False
-    return True
+    return all(position.identity == snapshot.identity for position in fetch_positions(session))
 
 
 def _fetch_ages(

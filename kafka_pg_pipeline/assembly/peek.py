@@ -8,7 +8,7 @@ from kafka_pg_pipeline.assembly.preview import PreviewCatalog, preview_target
 from kafka_pg_pipeline.assembly.session import StreamSession
 from kafka_pg_pipeline.domain.offsets import PartitionBounds, TopicSnapshot
 from kafka_pg_pipeline.domain.records import DeadLetter, Record
-from kafka_pg_pipeline.domain.tables import TargetTable
+from kafka_pg_pipeline.domain.tables import ColumnKind, TargetTable
 from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
 from kafka_pg_pipeline.pipeline.plan import freeze_plan
@@ -82,12 +82,13 @@ def encode_records(
 ) -> tuple[PeekedRecord, ...]:
     """Encode records one by one, as the loader does, and take the rows apart again."""
     encoder = RowEncoder(target, topic=topic)
+    booleans = {c.name for c in target.columns if c.kind is ColumnKind.BOOLEAN}
     found = []
     for record in sample:
         builder = encoder.start_batch()
         builder.add([record])
         rows = [
-            dict(zip(chunk.columns, map(parse_field, line.split("\t")), strict=True))
+            parse_line(chunk.columns, line, booleans)
             for chunk in builder.chunks()
             for line in chunk.lines
         ]
@@ -104,6 +105,12 @@ def encode_records(
             )
         )
     return tuple(found)
+
+
+def parse_line(columns: tuple[str, ...], line: str, booleans: set[str]) -> dict[str, str | None]:
+    """A COPY line by column. ``True`` is ``true``: which of them stands there says nothing."""
+    row = dict(zip(columns, map(parse_field, line.split("\t")), strict=True))
+    return {name: text.lower() if text and name in booleans else text for name, text in row.items()}
 
 
 def parse_field(text: str) -> str | None:

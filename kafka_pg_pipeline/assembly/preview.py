@@ -1,6 +1,5 @@
 """What the next run of a stream would do; finds out on a read-only session, and changes nothing."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,17 +7,19 @@ from dataclasses import dataclass
 from kafka_pg_pipeline.assembly.overview import (
     fetch_positions,
     fetch_ranges,
+    find_problem,
     limit_snapshot,
 )
-from kafka_pg_pipeline.assembly.session import StreamSession
+from kafka_pg_pipeline.assembly.session import StreamSession, build_budget
 from kafka_pg_pipeline.domain.offsets import OffsetRange, TopicSnapshot
 from kafka_pg_pipeline.domain.planning import count_blocked
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.tables import Column, TableName, TargetTable
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
+from kafka_pg_pipeline.pipeline.fields import LOOKED_AT, look_at_fields
 from kafka_pg_pipeline.pipeline.plan import freeze_plan
 from kafka_pg_pipeline.pipeline.sample import read_sample
-from kafka_pg_pipeline.pipeline.target import ensure_target
+from kafka_pg_pipeline.pipeline.target import describe_foreign, ensure_target
 from kafka_pg_pipeline.ports import TargetCatalog
 
 
@@ -28,7 +29,8 @@ class RunPreview:
 
     ``statements`` are those it would run before its first batch. ``sample`` counts the records
     looked at; of them ``rejected`` would become dead letters, by reason, and ``untaken`` names
-    the JSON fields that no column takes, with the number of records that have them.
+    the JSON fields that no column takes, with the number of records that have them. ``stop`` says
+    why the run would end before its first batch is written, as far as the sample tells.
     """
 
     stream: str
@@ -40,6 +42,7 @@ class RunPreview:
     sample: int
     rejected: Mapping[str, int]
     untaken: Mapping[str, int]
+    stop: str | None = None
 
     @property
     def records(self) -> int:
@@ -73,6 +76,9 @@ def preview_run(session: StreamSession) -> RunPreview:
 
     """
     snapshot = freeze_plan(session.name, session.stream, session.inspector).snapshot
+    problem = find_problem(session, snapshot)
+    if problem is not None:
+        raise problem
     ranges = fetch_ranges(session, snapshot)
     catalog = PreviewCatalog(session)
     sample: list[Record] = []
@@ -83,6 +89,7 @@ def preview_run(session: StreamSession) -> RunPreview:
             session.open_reader,
         )
         target = preview_target(session, snapshot, catalog)
+    rejected = count_rejected(sample, target, session.stream.topic) if target else {}
     return RunPreview(
         stream=session.name,
         topic=session.stream.topic,
@@ -91,9 +98,24 @@ def preview_run(session: StreamSession) -> RunPreview:
         blocked=count_blocked(snapshot),
         statements=_statements(session, catalog),
         sample=len(sample),
-        rejected=count_rejected(sample, target, session.stream.topic) if target else {},
-        untaken=count_untaken(sample, target) if target else {},
+        rejected=rejected,
+        untaken=look_at_fields(sample, target).untaken if target else {},
+        stop=_find_stop(session, sample, target, sum(rejected.values())),
     )
+
+
+def _find_stop(
+    session: StreamSession, sample: Sequence[Record], target: TargetTable | None, rejected: int
+) -> str | None:
+    allowed = build_budget(session.stream).allowance_of(len(sample))
+    if rejected > allowed:
+        return f"{rejected:,} of the records looked at would be rejected, {allowed:,} may be"
+    if target is None:
+        return None
+    was_loaded = any(position.tail is not None for position in fetch_positions(session))
+    if not was_loaded and look_at_fields(sample[:LOOKED_AT], target).is_foreign:
+        return describe_foreign(session.name, session.stream)
+    return None
 
 
 def preview_target(
@@ -105,12 +127,16 @@ def preview_target(
         TargetError: see ``ensure_target``.
 
     """
-    return ensure_target(
+    target = ensure_target(
+        session.name,
         session.stream,
         catalog,
         lambda: read_sample(snapshot, session.open_reader),
         was_loaded=any(position.tail is not None for position in fetch_positions(session)),
     )
+    if session.has_state:
+        session.positions.check_rivals(target)
+    return target
 
 
 def count_rejected(sample: Sequence[Record], target: TargetTable, topic: str) -> Mapping[str, int]:
@@ -118,23 +144,6 @@ def count_rejected(sample: Sequence[Record], target: TargetTable, topic: str) ->
     builder = RowEncoder(target, topic=topic).start_batch()
     builder.add(sample)
     return dict(Counter(letter.reason.value for letter in builder.dead_letters).most_common())
-
-
-def count_untaken(sample: Sequence[Record], target: TargetTable) -> Mapping[str, int]:
-    """JSON fields that no column takes, with the number of records that have them."""
-    taken = {column.field for column in target.columns if column.field is not None}
-    found: Counter[str] = Counter()
-    for record in sample:
-        found.update(name for name in _fields(record.value) if name not in taken)
-    return dict(found.most_common())
-
-
-def _fields(value: bytes | None) -> Sequence[str]:
-    try:
-        document = json.loads(value or b"")
-    except (ValueError, RecursionError):
-        return ()
-    return tuple(document) if isinstance(document, dict) else ()
 
 
 def _statements(session: StreamSession, catalog: PreviewCatalog) -> tuple[str, ...]:

@@ -35,6 +35,9 @@ def produce_to_stream(
 ) -> ProduceReport:
     """Produce a file's lines, or generated events, and wait for the brokers' acknowledgement.
 
+    Creates the topic where it is missing and ours to make: one with a ``source``, or any on the
+    local stack.
+
     Args:
         name: The stream's name, for messages.
         stream: Where to produce to; its ``source`` decides what ``count`` and ``file`` leave open.
@@ -55,8 +58,9 @@ def produce_to_stream(
             f"stream {name!r} has no `source:`, so nothing is generated into its topic "
             f"{stream.topic!r}; name a JSONL file to produce, or give the stream a source"
         )
-    if source is not None:
+    if source is not None or endpoints.kafka_is_local:
         ensure_topic(endpoints.kafka, stream.topic, _DEMO_PARTITIONS)
+    if source is not None:
         count = count if count is not None or file is not None else source.count
         file = file or source.file
     values = (

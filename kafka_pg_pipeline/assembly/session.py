@@ -45,6 +45,11 @@ class StreamSession:
         return all(migration.version > 1 for migration in self.pending_migrations)
 
 
+def build_budget(stream: StreamSettings) -> DeadLetterBudget:
+    """How many records of a batch may be rejected."""
+    return DeadLetterBudget(stream.dead_letters.max_records, stream.dead_letters.max_share)
+
+
 @contextmanager
 def open_session(
     name: str,
@@ -95,9 +100,7 @@ def open_session(
                     topic=stream.topic,
                     run_id=run_id,
                     loader=f"{socket.gethostname()}:{os.getpid()}",
-                    budget=DeadLetterBudget(
-                        stream.dead_letters.max_records, stream.dead_letters.max_share
-                    ),
+                    budget=build_budget(stream),
                 )
             )
 

@@ -66,7 +66,8 @@ class StreamLook:
             parts.append(f"{self.blocked} records blocked by an open transaction")
         if not parts:
             parts.append(f"up to date at {self.position}")
-        return f"{self.stream}: {', '.join(parts)} ({self.partitions} partitions)"
+        plural = "" if self.partitions == 1 else "s"
+        return f"{self.stream}: {', '.join(parts)} ({self.partitions} partition{plural})"
 
 
 class Watch:

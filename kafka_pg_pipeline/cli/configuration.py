@@ -52,7 +52,15 @@ def open_pipeline(invocation: Invocation) -> Pipeline:
     Raises:
         ConfigurationError: see ``read_configuration`` and ``resolve_endpoints``.
     """
-    loaded = read_configuration(invocation)
+    return use_configuration(read_configuration(invocation))
+
+
+def use_configuration(loaded: LoadedSettings) -> Pipeline:
+    """A configuration that was read, with the servers it leads to; connects to nothing.
+
+    Raises:
+        ConfigurationError: see ``resolve_endpoints``.
+    """
     endpoints = resolve_endpoints(loaded.settings, os.environ)
     keep_server_secrets(endpoints.kafka, endpoints.postgres)
     return Pipeline(loaded, endpoints)

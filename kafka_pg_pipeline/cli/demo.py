@@ -14,9 +14,14 @@ import click
 
 from kafka_pg_pipeline import errors
 from kafka_pg_pipeline.assembly.overview import fetch_positions
-from kafka_pg_pipeline.cli.configuration import Pipeline, open_pipeline, read_configuration
+from kafka_pg_pipeline.cli.configuration import (
+    Pipeline,
+    read_configuration,
+    use_configuration,
+)
 from kafka_pg_pipeline.cli.invocation import Invocation, json_option, shared_options
 from kafka_pg_pipeline.cli.local_servers import (
+    LOCATION_TAGS,
     build_environment,
     ensure_dagster_home,
     ensure_servers,
@@ -27,7 +32,12 @@ from kafka_pg_pipeline.cli.streams import looking
 from kafka_pg_pipeline.domain.status import CommittedBatch
 from kafka_pg_pipeline.domain.tables import Column, MetadataField
 from kafka_pg_pipeline.errors import ConfigurationError, PipelineError
-from kafka_pg_pipeline.settings.file import LoadedSettings
+from kafka_pg_pipeline.settings.file import (
+    DEMO_FILE,
+    FILE_VARIABLE,
+    LoadedSettings,
+    load_settings,
+)
 
 JOB = "kafka_to_postgres"
 _DEFINITIONS = "kafka_pg_pipeline.definitions"
@@ -55,10 +65,10 @@ def demo_command(invocation: Invocation, count: int | None, *, as_json: bool) ->
     Starts the local servers where no others are named. A second demo loads only its new events.
     """
     tell = Steps()
-    loaded = read_configuration(invocation)
+    loaded = choose_configuration(invocation, tell)
     stream = choose_stream(loaded)
     ensure_servers(loaded, tell)
-    pipeline = open_pipeline(invocation)
+    pipeline = use_configuration(loaded)
     tell(f"running the Dagster job {JOB}")
     run_id = run_job(loaded, stream, count)
     landed = _fetch_landed(pipeline, stream)
@@ -77,6 +87,25 @@ def demo_command(invocation: Invocation, count: int | None, *, as_json: bool) ->
     _show(pipeline, stream, landed)
 
 
+def choose_configuration(invocation: Invocation, tell: Steps) -> LoadedSettings:
+    """The file as every command finds it; the built-in demo where only chance named another.
+
+    A ``pipeline.yaml`` that lies in the working directory and has nothing to produce is left
+    aside, with its servers. A file that was named counts.
+    """
+    loaded = read_configuration(invocation)
+    was_named = invocation.config or os.environ.get(FILE_VARIABLE)
+    if was_named or loaded.path is None or find_sources(loaded):
+        return loaded
+    tell(f"no stream of {loaded.path.name} has a `source:`, so this is the built-in demo")
+    return load_settings(DEMO_FILE, os.environ)
+
+
+def find_sources(loaded: LoadedSettings) -> list[str]:
+    """The streams that events may be generated for."""
+    return [name for name, stream in loaded.settings.streams.items() if stream.source is not None]
+
+
 def choose_stream(loaded: LoadedSettings) -> str:
     """The stream ``demo``, else the first that events may be generated for.
 
@@ -84,8 +113,7 @@ def choose_stream(loaded: LoadedSettings) -> str:
         ConfigurationError: the file has none.
 
     """
-    streams = loaded.settings.streams
-    with_source = [name for name, stream in streams.items() if stream.source is not None]
+    with_source = find_sources(loaded)
     if not with_source:
         raise ConfigurationError(
             "no stream of the file has a `source:`, so the demo would have nothing to produce: "
@@ -115,7 +143,9 @@ def run_job(loaded: LoadedSettings, stream: str, count: int | None) -> str:
     }
     with dagster.DagsterInstance.get() as instance:
         job = definitions.defs.resolve_job_def(JOB)
-        result = job.execute_in_process(run_config=config, instance=instance, raise_on_error=False)
+        result = job.execute_in_process(
+            run_config=config, instance=instance, raise_on_error=False, tags=LOCATION_TAGS
+        )
     if not result.success:
         raise PipelineError(next(filter(None, map(describe_failure, result.all_events)), ""))
     return str(result.run_id)
@@ -174,4 +204,5 @@ def _show(pipeline: Pipeline, stream: str, landed: _Landed) -> None:
         f"\nthe ledger: {chosen.topic}, {landed.offsets:,} offsets loaded in all", style="bold"
     )
     show_batches(landed.batches)
-    print_line(f"\nthe Dagster UI, with the schedule and the sensor:  {_find_command()} dev")
+    named = f" -c {DEMO_FILE}" if pipeline.loaded.path == DEMO_FILE else ""
+    print_line(f"\nthe Dagster UI, with the schedule and the sensor:  {_find_command()} dev{named}")

@@ -1,13 +1,15 @@
 """``kafka-pg dev``: the Dagster UI and daemon on this machine, with schedule and sensor ready."""
 
 import contextlib
+import fcntl
 import signal
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import click
 
@@ -18,6 +20,7 @@ from kafka_pg_pipeline.cli.local_servers import (
     build_environment,
     ensure_dagster_home,
     ensure_servers,
+    write_workspace,
 )
 from kafka_pg_pipeline.cli.output import Steps, print_line
 from kafka_pg_pipeline.errors import PipelineError
@@ -49,8 +52,33 @@ def dev_command(invocation: Invocation, port: int | None) -> int:
     open_pipeline(invocation)
     home = ensure_dagster_home()
     environment = {**build_environment(loaded, home), "KAFKA_PG_START_SENSORS": "1"}
-    tell("starting the Dagster UI and daemon")
-    return run_dagster(chosen, environment, debug=invocation.debug)
+    with alone(home, chosen):
+        tell("starting the Dagster UI and daemon")
+        return run_dagster(chosen, write_workspace(home), environment, debug=invocation.debug)
+
+
+@contextlib.contextmanager
+def alone(home: Path, port: int) -> Iterator[None]:
+    """Keep a second UI and daemon from the same data: its daemons would get in each other's way.
+
+    Raises:
+        PipelineError: one runs already; naming its address.
+
+    """
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / ".kafka_pg_dev").open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise PipelineError(
+                f"the Dagster UI runs already, at {file.read().strip()}; Ctrl-C in its terminal "
+                "ends it"
+            ) from None
+        file.truncate(0)
+        file.write(f"http://{LOOPBACK}:{port}\n")
+        file.flush()
+        yield
 
 
 def choose_port(wanted: int | None) -> int:
@@ -70,13 +98,13 @@ def choose_port(wanted: int | None) -> int:
     return _USUAL_PORT if is_free(_USUAL_PORT) else pick_free()
 
 
-def run_dagster(port: int, environment: Mapping[str, str], *, debug: bool) -> int:
+def run_dagster(port: int, workspace: Path, environment: Mapping[str, str], *, debug: bool) -> int:
     """Run Dagster until it ends or a signal arrives; leaves none of its processes behind."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "kafka_pg_pipeline.cli.guard"),
             *(sys.executable, "-m", "dagster", "dev"),
-            *("-m", "kafka_pg_pipeline.definitions"),
+            *("-w", str(workspace)),
             *("-h", LOOPBACK, "-p", str(port)),
             *("--log-level", "debug" if debug else "warning"),
         ],

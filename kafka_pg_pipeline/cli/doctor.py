@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from itertools import chain
 
 import click
 from rich.text import Text
@@ -12,6 +13,7 @@ from kafka_pg_pipeline.assembly.doctor import (
     Verdict,
     examine_kafka,
     examine_postgres,
+    examine_stream,
     fetch_stuck_backends,
     terminate_backend,
 )
@@ -95,10 +97,20 @@ def _examine(
     streams = select_streams(loaded, ())
     number = count_of(len(streams), "stream")
     yield Check("configuration", Verdict.OK, f"{describe_source(loaded)}, {number}")
-    if kafka:
-        yield from examine_kafka(endpoints, streams)
-    if postgres:
-        yield from examine_postgres(endpoints, streams)
+    failed: set[str] = set()
+    for check in chain(
+        examine_kafka(endpoints, streams) if kafka else (),
+        examine_postgres(endpoints, streams) if postgres else (),
+    ):
+        if check.verdict is Verdict.FAILED:
+            failed.add(check.subject)
+        yield check
+    if not (kafka and postgres) or failed & {"Kafka", "PostgreSQL"}:
+        return
+    # What is wrong with a topic or a table was said already.
+    for name, stream in streams.items():
+        if not failed & {f"topic of {name}", f"table of {name}"}:
+            yield examine_stream(endpoints, name, stream)
 
 
 def _finish(found: list[Check], checks: "Iterator[Check] | list[Check]", *, as_json: bool) -> int:

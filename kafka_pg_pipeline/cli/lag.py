@@ -1,5 +1,6 @@
 """``kafka-pg lag``: how far a stream is behind."""
 
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -7,6 +8,7 @@ import click
 from kafka_pg_pipeline.assembly.overview import StreamLag, fetch_lag
 from kafka_pg_pipeline.cli.arguments import streams_argument
 from kafka_pg_pipeline.cli.configuration import open_pipeline
+from kafka_pg_pipeline.cli.failures import FAILED
 from kafka_pg_pipeline.cli.invocation import Invocation, json_option, shared_options
 from kafka_pg_pipeline.cli.output import format_seconds, print_line, print_table, to_plain
 from kafka_pg_pipeline.cli.streams import show_each
@@ -21,17 +23,25 @@ def lag_command(invocation: Invocation, streams: tuple[str, ...], *, as_json: bo
     """Show the lag in records and seconds.
 
     `lag` may be loaded now, `blocked` lies behind an open transaction of a producer. The seconds
-    are the age of the oldest record that may be loaded.
+    are the age of the oldest record that may be loaded. Exit 1 when a stream stands still.
     """
-    return show_each(
+    problems: list[StreamLag] = []
+
+    def plain(lag: StreamLag) -> Any:
+        if lag.problem is not None:
+            problems.append(lag)
+        return plain_lag(lag)
+
+    code = show_each(
         invocation,
         open_pipeline(invocation),
         streams,
         fetch=fetch_lag,
         show=show_lag,
-        plain=plain_lag,
+        plain=plain,
         as_json=as_json,
     )
+    return code or (FAILED if problems else code)
 
 
 def show_lag(lag: StreamLag) -> None:
@@ -53,13 +63,16 @@ def show_lag(lag: StreamLag) -> None:
         rows.append(("all", "", "", lag.readable, lag.blocked, age))
     columns = ("partition", "position", "end", "lag", "blocked", "lag in time")
     print_table(columns, rows, numbers=columns)
+    if lag.problem is not None:
+        print_line(f"cannot go on: {lag.problem}", style="red")
 
 
 def plain_lag(lag: StreamLag) -> Any:
     """The lag with its totals, for JSON."""
     return {
-        **to_plain(lag),
+        **to_plain(replace(lag, problem=None)),
         "readable": lag.readable,
         "blocked": lag.blocked,
         "seconds": lag.seconds,
+        "problem": str(lag.problem) if lag.problem else None,
     }

@@ -168,9 +168,11 @@ def show_report(report: LoadReport) -> None:
             f"{count_of(report.batches, 'batch')}, {format_bytes(report.record_bytes)})"
         )
     if counts.dead:
-        text += f", {counts.dead:,} rejected"
+        text += f", {count_of(counts.dead, 'dead letter')}"
     if counts.absent:
         text += f", {count_of(counts.absent, 'offset')} without a record"
+    if report.untaken_fields:
+        text += f", {count_of(report.untaken_fields, 'field')} without a column"
     text += f"; {_OUTCOMES[report.outcome]}"
     if report.lag_after:
         text += f", {count_of(report.lag_after, 'offset')} left"
@@ -187,8 +189,9 @@ def plain_loaded(loaded: Loaded) -> Any:
         "table": report.table,
         "outcome": report.outcome.value,
         "rows": counts.rows,
-        "rejected": counts.dead,
+        "dead_letters": counts.dead,
         "absent": counts.absent,
+        "untaken_fields": report.untaken_fields,
         "batches": report.batches,
         "record_bytes": report.record_bytes,
         "seconds": round(report.seconds, 3),

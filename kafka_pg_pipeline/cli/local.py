@@ -7,6 +7,8 @@ import click
 from kafka_pg_pipeline.cli.failures import FAILED, SUCCESS
 from kafka_pg_pipeline.cli.invocation import json_option, shared_options
 from kafka_pg_pipeline.cli.output import Steps, print_json, print_line, print_table
+from kafka_pg_pipeline.errors import PipelineError
+from kafka_pg_pipeline.local.ports import LOOPBACK
 from kafka_pg_pipeline.local.stack import LocalStack, LocalStatus
 
 _PORT = click.IntRange(1, 65535)
@@ -30,6 +32,13 @@ def local_command() -> None:
 def up(kafka_port: int | None, postgres_port: int | None, *, as_json: bool) -> None:
     """Start what does not run yet, and wait until both answer."""
     stack = LocalStack(kafka_port=kafka_port or 0, postgres_port=postgres_port or 0)
+    running = stack.status()
+    for server, port in ((running.kafka, kafka_port), (running.postgres, postgres_port)):
+        if port and server.running and server.address != f"{LOOPBACK}:{port}":
+            raise PipelineError(
+                f"the local {server.name} runs on {server.address} already; `kafka-pg local down` "
+                f"first, then it starts on port {port}"
+            )
     stack.up(Steps())
     _show(stack.status(), as_json=as_json)
     if not as_json:

@@ -10,6 +10,14 @@ from kafka_pg_pipeline.local.files import make_private_directory
 from kafka_pg_pipeline.local.stack import LocalStack, default_home
 from kafka_pg_pipeline.settings.file import LoadedSettings
 
+LOCATION = "kafka_pg_pipeline"
+# What Dagster's UI finds the runs of its code location by; a run in this process has it not.
+LOCATION_TAGS = {".dagster/repository": f"__repository__@{LOCATION}"}
+_WORKSPACE = f"""\
+load_from:
+  - python_module: {{module_name: kafka_pg_pipeline.definitions, location_name: {LOCATION}}}
+"""
+
 
 def ensure_servers(loaded: LoadedSettings, tell: Steps) -> bool:
     """Start the local stack unless file or environment name both servers; True where it serves."""
@@ -31,6 +39,13 @@ def ensure_dagster_home() -> Path:
     if not configuration.exists():
         configuration.write_bytes(read_dagster_yaml())
     return home
+
+
+def write_workspace(home: Path) -> Path:
+    """The file that tells Dagster of our code location, under the name that runs carry."""
+    workspace = home / ".kafka_pg_workspace.yaml"
+    workspace.write_text(_WORKSPACE, encoding="utf-8")
+    return workspace
 
 
 def read_dagster_yaml() -> bytes:

@@ -54,6 +54,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
             obj=invocation,
         )
         sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message(), err=True)
+        return error.exit_code
     except click.ClickException as error:
         tell_usage(error)
         return error.exit_code

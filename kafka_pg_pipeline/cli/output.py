@@ -14,6 +14,7 @@ from typing import Any
 import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -60,7 +61,11 @@ def print_table(
     numbers: Sequence[str] = (),
     fold: Sequence[str] = (),
 ) -> None:
-    """An aligned table; ``numbers`` are set right, ``fold`` may take several lines."""
+    """An aligned table; ``numbers`` are set right, ``fold`` may take several lines.
+
+    Where it is wider than the terminal, its lines are wrapped there: a number that is cut short is
+    another number.
+    """
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), show_edge=False)
     for name in columns:
         table.add_column(
@@ -70,10 +75,12 @@ def print_table(
             no_wrap=name not in fold,
         )
     for row in rows:
-        table.add_row(
-            *[cell if isinstance(cell, Text) else Text(format_cell(cell)) for cell in row]
-        )
-    make_console().print(table)
+        table.add_row(*map(_as_text, row))
+    console = make_console()
+    if not fold:
+        options = console.options.update(max_width=_PIPE_WIDTH)
+        console.width = max(console.width, Measurement.get(console, options, table).maximum)
+    console.print(table)
 
 
 def _as_text(cell: object) -> Text:

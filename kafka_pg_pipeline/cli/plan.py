@@ -52,6 +52,8 @@ def _show(preview: RunPreview) -> None:
             "looked at",
             style="yellow",
         )
+    if preview.stop is not None:
+        print_line(f"the run would stop: {preview.stop}", style="red")
     for name, number in preview.untaken.items():
         print_line(
             f"field {name!r} has no column: in {number:,} of "

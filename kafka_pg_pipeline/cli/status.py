@@ -75,7 +75,7 @@ def show_batches(batches: tuple[CommittedBatch, ...]) -> None:
     """The newest batches of the ledger."""
     print_line()
     print_table(
-        ("batch", "committed", "rows", "rejected", "absent", "bytes", "partitions", "run"),
+        ("batch", "committed", "rows", "dead", "absent", "bytes", "partitions", "run"),
         [
             (
                 batch.batch_id[:8],
@@ -89,7 +89,7 @@ def show_batches(batches: tuple[CommittedBatch, ...]) -> None:
             )
             for batch in batches
         ],
-        numbers=("rows", "rejected", "absent", "bytes", "partitions"),
+        numbers=("rows", "dead", "absent", "bytes", "partitions"),
     )
 
 
@@ -119,7 +119,7 @@ def _show_partitions(overview: StreamOverview) -> None:
         "lag",
         "in time",
         "blocked",
-        "rejected",
+        "dead",
         "gaps",
         "last record",
     )

@@ -18,7 +18,10 @@ class DeadLetterBudget:
 
     def allowance(self, batch: EncodedBatch) -> int:
         """Rejected records that this batch may hold."""
-        visible = sum(piece.visible for piece in batch.slices)
+        return self.allowance_of(sum(piece.visible for piece in batch.slices))
+
+    def allowance_of(self, visible: int) -> int:
+        """Rejected records that a batch of so many may hold."""
         if visible < _SHARE_COUNTS_FROM:
             return self.max_records
         return min(self.max_records, int(visible * self.max_share))

@@ -59,8 +59,8 @@ class PartitionPlan:
         return self.position.next_offset if self.gap_end is None else self.gap_end
 
 
-def check_identity(stored: TopicIdentity, found: TopicIdentity, topic: str) -> None:
-    """Insist that topic and cluster are those whose records were loaded before.
+def check_identity(stored: TopicIdentity, found: TopicIdentity, topic: str, *, stream: str) -> None:
+    """Insist that topic and cluster are those whose records ``stream`` loaded before.
 
     Raises:
         IncarnationChangedError: naming the old and the new id and the command that accepts them.
@@ -75,13 +75,17 @@ def check_identity(stored: TopicIdentity, found: TopicIdentity, topic: str) -> N
     raise IncarnationChangedError(
         f"{topic} is not the topic that was loaded before ({what}): it was deleted and created "
         "again, or the bootstrap servers lead to another cluster. Nothing was loaded. If the new "
-        "topic is meant, `kafka-pg accept-topic STREAM` starts it from its beginning and keeps "
+        f"topic is meant, `kafka-pg accept-topic {stream}` starts it from its beginning and keeps "
         "the rows of the old one"
     )
 
 
 def plan_partitions(
-    positions: Sequence[Position], snapshot: TopicSnapshot, on_data_loss: OnDataLoss
+    positions: Sequence[Position],
+    snapshot: TopicSnapshot,
+    on_data_loss: OnDataLoss,
+    *,
+    stream: str,
 ) -> tuple[PartitionPlan, ...]:
     """Partitions that have something to read, ascending.
 
@@ -95,32 +99,33 @@ def plan_partitions(
     plans = []
     lost = []
     for position in positions:
-        check_identity(position.identity, snapshot.identity, snapshot.topic)
-        bounds = _bounds(position, snapshot)
+        check_identity(position.identity, snapshot.identity, snapshot.topic, stream=stream)
+        bounds = _bounds(position, snapshot, stream)
         if bounds.begin_offset > position.next_offset:
             lost.append((position, bounds))
         plan = _plan_partition(position, bounds)
         if plan is not None:
             plans.append(plan)
     if lost and on_data_loss == "fail":
-        raise RetentionGapError(_describe_loss(snapshot.topic, lost))
+        raise RetentionGapError(_describe_loss(snapshot.topic, lost, stream))
     return tuple(plans)
 
 
-def _bounds(position: Position, snapshot: TopicSnapshot) -> PartitionBounds:
+def _bounds(position: Position, snapshot: TopicSnapshot, stream: str) -> PartitionBounds:
     where = f"{snapshot.topic}[{position.partition}]"
     bounds = snapshot.bounds(position.partition)
     if bounds is None:
         raise IncarnationChangedError(
             f"{where} does not exist any more, though it was loaded up to offset "
-            f"{position.next_offset}: the topic was created again with fewer partitions"
+            f"{position.next_offset}: the topic was created again with fewer partitions. If that "
+            f"is meant, `kafka-pg accept-topic {stream}` starts it from its beginning"
         )
     if bounds.high_watermark < position.next_offset:
         raise LogShorterError(
             f"{where} ends at offset {bounds.high_watermark}, before the stored position "
             f"{position.next_offset}: the broker lost records that were loaded, or serves an old "
-            "copy. Nothing was loaded; `kafka-pg status` shows the position, `kafka-pg reset` "
-            "moves it"
+            f"copy. Nothing was loaded; `kafka-pg status {stream}` shows the position, `kafka-pg "
+            f"reset {stream} --to OFFSETS` moves it"
         )
     return bounds
 
@@ -142,7 +147,7 @@ def _plan_partition(position: Position, bounds: PartitionBounds) -> PartitionPla
     )
 
 
-def _describe_loss(topic: str, lost: list[tuple[Position, PartitionBounds]]) -> str:
+def _describe_loss(topic: str, lost: list[tuple[Position, PartitionBounds]], stream: str) -> str:
     ranges = ", ".join(
         f"{topic}[{position.partition}] [{position.next_offset},{bounds.begin_offset}) "
         f"({bounds.begin_offset - position.next_offset} lost)"
@@ -150,7 +155,7 @@ def _describe_loss(topic: str, lost: list[tuple[Position, PartitionBounds]]) -> 
     )
     return (
         f"RETENTION_GAP {ranges}: retention removed records before they were loaded. Nothing was "
-        "loaded. `kafka-pg accept-gap STREAM` records the gap and goes on; "
+        f"loaded. `kafka-pg accept-gap {stream}` records the gap and goes on; "
         "`on_data_loss: continue` does so always"
     )
 

@@ -51,7 +51,8 @@ class LoadReport:
     """The ledger's account of one run; ``seconds`` is wall-clock time by a monotonic clock.
 
     ``batches`` counts transactions. ``lag_before`` and ``lag_after`` are offsets against the end
-    that the plan froze.
+    that the plan froze. ``untaken_fields`` counts the fields of the first records that no column
+    takes.
     """
 
     stream: str
@@ -63,6 +64,7 @@ class LoadReport:
     seconds: float
     lag_before: int
     lag_after: int
+    untaken_fields: int = 0
     warnings: tuple[str, ...] = ()
 
     @property

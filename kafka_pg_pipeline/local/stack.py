@@ -68,6 +68,11 @@ class LocalStatus:
         """Whether both servers run."""
         return self.kafka.running and self.postgres.running
 
+    @property
+    def is_any_up(self) -> bool:
+        """Whether one of them runs."""
+        return self.kafka.running or self.postgres.running
+
 
 def default_home() -> Path:
     """Return the stack's directory: ``KAFKA_PG_HOME``, else ``.local`` in the working directory."""
@@ -191,6 +196,14 @@ class LocalStack:
                 raise LocalStackError(
                     f"the local {name} does not run; start it with: kafka-pg local up"
                 )
+        return self.last_endpoints()
+
+    def last_endpoints(self) -> LocalEndpoints:
+        """Return where the servers are reached, or were when they last ran.
+
+        Raises:
+            LocalStackError: One of them was never started.
+        """
         return LocalEndpoints(
             bootstrap_servers=self.kafka.bootstrap_servers,
             **self.postgres.connection_parameters(),

@@ -8,6 +8,7 @@ from kafka_pg_pipeline.domain.planning import LoadPlan
 from kafka_pg_pipeline.domain.tables import TableName
 from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.orchestration.config import USUAL_SECONDS, LimitsConfig
+from kafka_pg_pipeline.orchestration.failures import dagster_failures
 from kafka_pg_pipeline.orchestration.loading import consume_stream, load_plan
 from kafka_pg_pipeline.orchestration.metadata import describe_plan, describe_report
 from kafka_pg_pipeline.orchestration.streams import tag_run
@@ -36,8 +37,8 @@ def build_topic_specs(streams: Mapping[str, StreamSettings]) -> list[dg.AssetSpe
     return [
         dg.AssetSpec(
             key=dg.AssetKey(["kafka", topic]),
-            description=f"Kafka topic `{topic}`, read by {', '.join(names)}.",
-            group_name="kafka",
+            description=f"Kafka topic {topic}, read by {', '.join(names)}.",
+            group_name="streams",
             kinds={"kafka"},
         )
         for topic, names in readers.items()
@@ -59,10 +60,13 @@ def build_table_asset(name: str, stream: StreamSettings) -> dg.AssetsDefinition:
         postgres: PostgresResource,
     ) -> LoadPlan:
         tag_run(context, name)
+        with dagster_failures(name, stream):
+            config.check()
+            endpoints = find_endpoints(kafka, postgres)
         plan = consume_stream(
             name,
             stream,
-            find_endpoints(kafka, postgres),
+            endpoints,
             run_id=context.run_id,
             max_records=config.max_records,
             max_seconds=config.max_seconds or USUAL_SECONDS,
@@ -81,13 +85,9 @@ def build_table_asset(name: str, stream: StreamSettings) -> dg.AssetsDefinition:
         kafka: KafkaResource,
         postgres: PostgresResource,
     ) -> None:
-        report = load_plan(
-            plan,
-            stream,
-            find_endpoints(kafka, postgres),
-            run_id=context.run_id,
-            log=context.log,
-        )
+        with dagster_failures(name, stream):
+            endpoints = find_endpoints(kafka, postgres)
+        report = load_plan(plan, stream, endpoints, run_id=context.run_id, log=context.log)
         context.add_output_metadata(dict(describe_report(report)))
 
     @dg.graph(name=f"{name}__table", ins={"topic": dg.GraphIn()})

@@ -3,6 +3,8 @@
 import dagster as dg
 from pydantic import Field
 
+from kafka_pg_pipeline.errors import ConfigurationError
+
 # A run that was given no time of its own starts no batch after this, and the next run goes on:
 # the tag dagster/max_runtime, a little later, would end it as a failure.
 USUAL_SECONDS = 600.0
@@ -16,7 +18,6 @@ class ProduceConfig(dg.Config):
         None,
         description="events to generate, the source's count if unset; lines to take of a file "
         "that is named here, all if unset",
-        ge=1,
     )
     file: str | None = Field(
         None,
@@ -25,20 +26,37 @@ class ProduceConfig(dg.Config):
     )
 
 
-class ConsumeConfig(dg.Config):
-    """Which stream to load, and the limits of the run."""
-
-    stream: str | None = Field(None, description="stream of the file; the demo stream if unset")
-    max_records: int | None = Field(None, description="records to load at most", ge=1)
-    max_seconds: float | None = Field(
-        None, description="start no new batch after this; ten minutes if unset", gt=0
-    )
-
-
 class LimitsConfig(dg.Config):
     """The limits of a run whose stream is given by its job."""
 
-    max_records: int | None = Field(None, description="records to load at most", ge=1)
+    max_records: int | None = Field(None, description="records to load at most")
     max_seconds: float | None = Field(
-        None, description="start no new batch after this; ten minutes if unset", gt=0
+        None, description="start no new batch after this; ten minutes if unset"
     )
+
+    def check(self) -> None:
+        """Insist on limits that allow something.
+
+        Not by pydantic's own bounds: their errors tell of Dagster's insides.
+
+        Raises:
+            ConfigurationError: naming the limit.
+        """
+        check_limits(max_records=self.max_records, max_seconds=self.max_seconds)
+
+
+class ConsumeConfig(LimitsConfig):
+    """Which stream to load, and the limits of the run."""
+
+    stream: str | None = Field(None, description="stream of the file; the demo stream if unset")
+
+
+def check_limits(**limits: float | None) -> None:
+    """Insist that each limit, where there is one, is above zero.
+
+    Raises:
+        ConfigurationError: naming the limit.
+    """
+    for name, value in limits.items():
+        if value is not None and value <= 0:
+            raise ConfigurationError(f"run configuration: {name} is {value}, it must be above 0")

@@ -36,6 +36,8 @@ def dagster_failures(
         if may_retry and isinstance(error, TransientError):
             wait = random.uniform(_LEAST_WAIT_SECONDS, _MOST_WAIT_SECONDS)  # noqa: S311 - a spread
             raise dg.RetryRequested(max_retries=MAX_RETRIES, seconds_to_wait=wait) from error
+        # Dagster shows a failure's own words far below those of its machinery.
+        dg.get_dagster_logger().error(str(error))
         metadata = {"kafka/error": type(error).__name__}
         if name is not None:
             metadata["kafka/stream"] = name

@@ -9,7 +9,12 @@ import dagster as dg
 from kafka_pg_pipeline.assembly.produce import produce_to_stream
 from kafka_pg_pipeline.domain.planning import LoadPlan
 from kafka_pg_pipeline.orchestration.assets import table_key
-from kafka_pg_pipeline.orchestration.config import USUAL_SECONDS, ConsumeConfig, ProduceConfig
+from kafka_pg_pipeline.orchestration.config import (
+    USUAL_SECONDS,
+    ConsumeConfig,
+    ProduceConfig,
+    check_limits,
+)
 from kafka_pg_pipeline.orchestration.failures import dagster_failures
 from kafka_pg_pipeline.orchestration.loading import consume_stream, load_plan
 from kafka_pg_pipeline.orchestration.metadata import describe_plan, describe_report
@@ -40,6 +45,7 @@ def build_kafka_to_postgres(streams: Streams) -> dg.JobDefinition:
             return
         # A second attempt would put the first one's acknowledged half on the topic again.
         with dagster_failures(name, stream, may_retry=False):
+            check_limits(count=config.count)
             report = produce_to_stream(
                 name,
                 stream,
@@ -68,10 +74,13 @@ def build_kafka_to_postgres(streams: Streams) -> dg.JobDefinition:
         with dagster_failures(config.stream):
             name, stream = streams.choose(config.stream)
         tag_run(context, name)
+        with dagster_failures(name, stream):
+            config.check()
+            endpoints = find_endpoints(kafka, postgres)
         plan = consume_stream(
             name,
             stream,
-            find_endpoints(kafka, postgres),
+            endpoints,
             run_id=context.run_id,
             max_records=config.max_records,
             max_seconds=config.max_seconds or USUAL_SECONDS,
@@ -89,10 +98,10 @@ def build_kafka_to_postgres(streams: Streams) -> dg.JobDefinition:
         kafka: KafkaResource,
         postgres: PostgresResource,
     ) -> None:
-        _, stream = streams.choose(plan.stream)
-        report = load_plan(
-            plan, stream, find_endpoints(kafka, postgres), run_id=context.run_id, log=context.log
-        )
+        with dagster_failures(plan.stream):
+            _, stream = streams.choose(plan.stream)
+            endpoints = find_endpoints(kafka, postgres)
+        report = load_plan(plan, stream, endpoints, run_id=context.run_id, log=context.log)
         metadata = dict(describe_report(report))
         context.add_output_metadata(metadata)
         context.log_event(dg.AssetMaterialization(table_key(stream), metadata=metadata))

@@ -37,12 +37,12 @@ def describe_report(report: LoadReport) -> MetadataMap:
     counts = report.counts
     records = [_describe_partition(total) for total in report.partitions]
     metadata: dict[str, dg.MetadataValue] = {
-        "dagster/partition_row_count": dg.MetadataValue.int(counts.rows),
         "dagster/table_name": dg.MetadataValue.text(report.table),
         "kafka/topic": dg.MetadataValue.text(report.topic),
         "kafka/outcome": dg.MetadataValue.text(report.outcome.value),
         "kafka/rows": dg.MetadataValue.int(counts.rows),
         "kafka/dead_letters": dg.MetadataValue.int(counts.dead),
+        "kafka/untaken_fields": dg.MetadataValue.int(report.untaken_fields),
         "kafka/absent_offsets": dg.MetadataValue.int(counts.absent),
         "kafka/bytes": dg.MetadataValue.int(report.record_bytes),
         "kafka/batches": dg.MetadataValue.int(report.batches),

@@ -11,11 +11,12 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import islice
 
 import tenacity
 
 from kafka_pg_pipeline.domain.batches import EncodedBatch, WriteResult, WriteStatus
-from kafka_pg_pipeline.domain.offsets import Position, TopicSnapshot
+from kafka_pg_pipeline.domain.offsets import Position, TopicIdentity, TopicSnapshot
 from kafka_pg_pipeline.domain.planning import (
     LoadPlan,
     PartitionPlan,
@@ -25,14 +26,20 @@ from kafka_pg_pipeline.domain.planning import (
 )
 from kafka_pg_pipeline.domain.reports import LoadReport, Outcome, PartitionTotals, add_entries
 from kafka_pg_pipeline.domain.tables import TargetTable
-from kafka_pg_pipeline.errors import LogShorterError, RetentionGapError, TransientError
+from kafka_pg_pipeline.errors import (
+    LogShorterError,
+    RetentionGapError,
+    TargetError,
+    TransientError,
+)
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
+from kafka_pg_pipeline.pipeline.fields import LOOKED_AT, look_at_fields
 from kafka_pg_pipeline.pipeline.garbage import rare_collection
 from kafka_pg_pipeline.pipeline.overlap import read_ahead
 from kafka_pg_pipeline.pipeline.plan import place_new_partitions
 from kafka_pg_pipeline.pipeline.read import BatchReading
 from kafka_pg_pipeline.pipeline.sample import read_sample
-from kafka_pg_pipeline.pipeline.target import ensure_target
+from kafka_pg_pipeline.pipeline.target import describe_foreign, ensure_target
 from kafka_pg_pipeline.ports import (
     BatchWriter,
     PositionStore,
@@ -46,8 +53,10 @@ from kafka_pg_pipeline.settings.models import StreamSettings
 
 logger = logging.getLogger(__name__)
 
-# Passing faults in a row, without a committed batch between them, before the run gives up.
+# Passing faults in a row, without a committed batch between them, before the run gives up; and how
+# long it holds out where they come faster, as while a server restarts.
 RETRIES = 3
+PATIENCE_SECONDS = 15.0
 # After this many lost races the rival is left to it.
 _MOST_FENCED = 8
 # After retention has overtaken a run this often, it will do so again.
@@ -103,6 +112,7 @@ class _Run:
     fenced: int = 0
     gaps: int = 0
     lag_before: int | None = None
+    untaken_fields: int | None = None
 
     def add(self, result: WriteResult) -> None:
         self.totals = add_entries(self.totals, result.entries)
@@ -136,7 +146,7 @@ class StreamLoader:
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientError),
             stop=_gave_up(run),
-            wait=tenacity.wait_random_exponential(multiplier=0.5, max=8),
+            wait=tenacity.wait_exponential(multiplier=0.5, max=8) + tenacity.wait_random(0, 0.5),
             before_sleep=self._log_retry,
             reraise=True,
         )
@@ -153,6 +163,7 @@ class StreamLoader:
             seconds=time.monotonic() - started,
             lag_before=run.lag_before or 0,
             lag_after=lag_after,
+            untaken_fields=run.untaken_fields or 0,
             warnings=tuple(run.warnings),
         )
 
@@ -186,21 +197,23 @@ class StreamLoader:
         if self._is_outdated(run.snapshot, positions):
             run.snapshot = self._ports.inspector.fetch_snapshot(self._stream.topic)
         for position in positions:
-            check_identity(position.identity, run.snapshot.identity, self._stream.topic)
+            self._check_identity(position, run.snapshot.identity)
         positions = self._check_in(run.snapshot, positions)
         if run.lag_before is None:
             run.lag_before = count_available(positions, run.snapshot)
         plans = self._plan_partitions(run, positions)
-        if not plans:
+        was_loaded = any(position.tail is not None for position in positions)
+        if not plans and not was_loaded:
             return None
         target = ensure_target(
+            self._name,
             self._stream,
             self._ports.catalog,
             lambda: read_sample(run.snapshot, self._ports.open_reader),
-            was_loaded=any(position.tail is not None for position in positions),
+            was_loaded=was_loaded,
         )
         self._note_target(target, run)
-        return target, plans
+        return (target, plans) if plans else None
 
     def _is_outdated(self, snapshot: TopicSnapshot, positions: tuple[Position, ...]) -> bool:
         """True where the plan was frozen before what the positions speak of.
@@ -246,7 +259,14 @@ class StreamLoader:
             before_sleep=look_again,
             reraise=True,
         )
-        return retrying(lambda: plan_partitions(positions, run.snapshot, self._stream.on_data_loss))
+        return retrying(
+            lambda: plan_partitions(
+                positions, run.snapshot, self._stream.on_data_loss, stream=self._name
+            )
+        )
+
+    def _check_identity(self, position: Position, found: TopicIdentity) -> None:
+        check_identity(position.identity, found, self._stream.topic, stream=self._name)
 
     def _load_partitions(
         self,
@@ -260,6 +280,7 @@ class StreamLoader:
         reading = BatchReading(
             self._stream.topic,
             plans,
+            stream=self._name,
             open_reader=self._ports.open_reader,
             encoder=RowEncoder(target, topic=self._stream.topic),
             limits=self._stream.batch,
@@ -272,6 +293,7 @@ class StreamLoader:
             over,
         ):
             for batch in batches:
+                self._look_at_fields(batch, target, run)
                 result = self._write(batch, writer)
                 if result.status is WriteStatus.FENCED:
                     run.fenced += 1
@@ -282,6 +304,16 @@ class StreamLoader:
                     break
         return WriteStatus.COMMITTED
 
+    def _look_at_fields(self, batch: EncodedBatch, target: TargetTable, run: _Run) -> None:
+        """Look once a run at what no column takes; a stream's first batch must fit its table."""
+        if run.untaken_fields is not None or not batch.chunks:
+            return
+        records = (record for chunk in batch.chunks for record in chunk.records)
+        look = look_at_fields(islice(records, LOOKED_AT), target)
+        run.untaken_fields = len(look.untaken)
+        if look.is_foreign and all(piece.position.tail is None for piece in batch.slices):
+            raise TargetError(describe_foreign(self._name, self._stream))
+
     def _write(self, batch: EncodedBatch, writer: BatchWriter) -> WriteResult:
         """Look at the topic's identity once more, then write.
 
@@ -289,7 +321,7 @@ class StreamLoader:
         """
         found = self._ports.inspector.fetch_identity(self._stream.topic)
         for piece in batch.slices:
-            check_identity(piece.position.identity, found, self._stream.topic)
+            self._check_identity(piece.position, found)
         result = writer.write(batch)
         for entry in result.entries:
             logger.info(
@@ -331,14 +363,18 @@ class _Flag:
 
 
 def _gave_up(run: _Run) -> Callable[[tenacity.RetryCallState], bool]:
-    """Stop after RETRIES passing faults in a row; a committed batch starts the count anew."""
-    committed, faults = 0, 0
+    """Stop after RETRIES passing faults in a row, and PATIENCE_SECONDS after the first of them.
+
+    A committed batch starts the count anew.
+    """
+    committed, faults, since = 0, 0, 0.0
 
     def decide(_: tenacity.RetryCallState) -> bool:
-        nonlocal committed, faults
-        faults = 1 if run.batches > committed else faults + 1
-        committed = run.batches
-        return faults > RETRIES
+        nonlocal committed, faults, since
+        if not faults or run.batches > committed:
+            faults, since = 0, time.monotonic()
+        faults, committed = faults + 1, run.batches
+        return faults > RETRIES and time.monotonic() - since >= PATIENCE_SECONDS
 
     return decide
 

@@ -35,6 +35,7 @@ class _Progress:
 
     plan: PartitionPlan
     topic: str
+    stream: str
     position: Position = field(init=False)
     next_offset: int = field(init=False)
     checks_tail: bool = field(init=False)
@@ -110,8 +111,9 @@ class _Progress:
             raise LogRewrittenError(
                 f"{where}@{tail.offset} is not the record that was loaded: the log was rewritten "
                 "(restored, truncated and filled again, or an unclean election). Nothing was "
-                "loaded; compare with `kafka-pg peek`, then `kafka-pg accept-topic STREAM` starts "
-                "this log from its beginning, or `kafka-pg reset STREAM --to OFFSETS` moves on"
+                f"loaded; compare with `kafka-pg peek {self.stream}`, then `kafka-pg accept-topic "
+                f"{self.stream} --same-topic` starts this log from its beginning, or `kafka-pg "
+                f"reset {self.stream} --to OFFSETS` moves on"
             )
 
 
@@ -123,6 +125,7 @@ class BatchReading:
         topic: str,
         plans: Sequence[PartitionPlan],
         *,
+        stream: str,
         open_reader: ReaderFactory,
         encoder: RowEncoder,
         limits: BatchSettings,
@@ -131,7 +134,7 @@ class BatchReading:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topic = topic
-        self._progress = {plan.partition: _Progress(plan, topic) for plan in plans}
+        self._progress = {plan.partition: _Progress(plan, topic, stream) for plan in plans}
         self._open_reader = open_reader
         self._encoder = encoder
         self._limits = limits

@@ -28,6 +28,7 @@ def propose_columns(stream: StreamSettings, sample: Sequence[Record]) -> tuple[C
 
 
 def ensure_target(
+    name: str,
     stream: StreamSettings,
     catalog: TargetCatalog,
     fetch_sample: Callable[[], Sequence[Record]],
@@ -46,11 +47,7 @@ def ensure_target(
         _check_columns(stream, target)
         return target
     if was_loaded:
-        raise TargetError(
-            f"table {stream.table} is gone, though rows were loaded into it. Nothing was loaded. "
-            "Restore it, or create it empty and `kafka-pg reset STREAM --to earliest` to load "
-            "what Kafka still has"
-        )
+        raise TargetError(describe_loss(name, stream))
     if not stream.create:
         raise TargetError(
             f"table {stream.table} does not exist and the stream says `create: false`: create it, "
@@ -62,6 +59,25 @@ def ensure_target(
         # row to write, so that a table without columns serves.
         return TargetTable(TableName.parse(stream.table), oid=0, columns=(), plain=True)
     return catalog.create_target(propose_columns(stream, sample))
+
+
+def describe_loss(name: str, stream: StreamSettings) -> str:
+    """What is wrong where a table is missing into which a stream has loaded rows."""
+    return (
+        f"table {stream.table} does not exist, though rows were loaded: it was dropped or renamed, "
+        "or `table` was changed in the file. Nothing was loaded. Restore it, or name the old one; "
+        f"or create it empty and `kafka-pg reset {name} --to earliest` to load what Kafka still has"
+    )
+
+
+def describe_foreign(name: str, stream: StreamSettings) -> str:
+    """What is wrong where the first records have no field in common with the table."""
+    return (
+        f"no field of the first records of {stream.topic} has a column in {stream.table}, so that "
+        "each would become a row of nothing: the topic and the table do not belong together. "
+        f"Nothing was loaded; `kafka-pg plan {name}` names the fields, `kafka-pg peek {name}` "
+        "shows records"
+    )
 
 
 def _check_columns(stream: StreamSettings, target: TargetTable) -> None:

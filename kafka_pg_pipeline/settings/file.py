@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 
@@ -18,6 +17,7 @@ from kafka_pg_pipeline.settings.secrets import find_secrets
 from kafka_pg_pipeline.settings.substitution import substitute
 
 DEFAULT_FILE = Path("pipeline.yaml")
+DEMO_FILE = Path(__file__).with_name("demo.yaml")
 FILE_VARIABLE = "KAFKA_PG_CONFIG"
 
 
@@ -44,8 +44,7 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> LoadedSe
     if chosen is None and os.path.lexists(DEFAULT_FILE):
         chosen = DEFAULT_FILE
     if chosen is None:
-        text = (resources.files(__package__) / "demo.yaml").read_text("utf-8")
-        return _load(parse_document(text, "the built-in demo"), None, environment)
+        return _load(parse_document(_read(DEMO_FILE), "the built-in demo"), None, environment)
     return _load(parse_document(_read(chosen), str(chosen)), chosen.absolute(), environment)
 
 

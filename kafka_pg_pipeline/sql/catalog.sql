@@ -16,6 +16,9 @@ FROM pg_class AS class
 JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
 WHERE namespace.nspname = %(schema_name)s AND class.relname = %(table_name)s
 
+-- name: schema_exists
+SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema_name)s)
+
 -- name: fetch_columns
 -- From each column's type down to what it is made of: a domain's base type, an array's elements.
 WITH RECURSIVE base AS (

@@ -96,7 +96,7 @@ def test_demo_on_named_servers_starts_none(command_line: CommandLine, bench: Ben
 
 def test_demo_without_a_source_says_so(command_line: CommandLine, bench: Bench) -> None:
     command_line.use(bench)
-    finished = command_line.run("demo")
+    finished = command_line.run("demo", "-c", "pipeline.yaml")
     assert finished.code == 2
     assert "`source:`" in finished.err
 
@@ -125,7 +125,7 @@ def test_demo_from_a_python_without_the_dependencies(tmp_path: Path) -> None:
 
 SENSORS = """{
   sensorsOrError(repositorySelector: {
-    repositoryName: "__repository__", repositoryLocationName: "kafka_pg_pipeline.definitions"
+    repositoryName: "__repository__", repositoryLocationName: "kafka_pg_pipeline"
   }) {... on Sensors {results {name sensorState {status}}}}
 }"""
 
@@ -157,6 +157,8 @@ def test_dev_serves_the_ui_and_leaves_no_process(
     assert url in line
     sensors = ask(url, SENSORS)["sensorsOrError"]["results"]
     assert {"name": "new_offsets_sensor", "sensorState": {"status": "RUNNING"}} in sensors
+    second = command_line.run("dev")
+    assert (second.code, f"runs already, at {url}" in second.err) == (1, True)
     bench.produce([{"id": 1}])
     wait_until(lambda: bench.query("SELECT to_regclass(%s)", bench.stream.table)[0][0], 60)
     wait_until(lambda: bench.count() == 1, 20)

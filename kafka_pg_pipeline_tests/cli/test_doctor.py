@@ -174,14 +174,14 @@ def test_check_kafka_script_tells_by_its_exit_code(
     environment = {
         **command_line.environment,
         "PATH": f"{link}:/usr/bin:/bin",
-        "KAFKA_PG_CONFIG": str(command_line.directory / "pipeline.yaml"),
+        "KAFKA_PG_CONFIG": "pipeline.yaml",
     }
 
     def check(**more: str) -> "subprocess.CompletedProcess[str]":
         return subprocess.run(
             [str(CHECKOUT / "check_kafka.sh")],
             env={**environment, **more},
-            cwd="/",
+            cwd=command_line.directory,
             capture_output=True,
             text=True,
             check=False,

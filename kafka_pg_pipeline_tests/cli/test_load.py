@@ -40,7 +40,7 @@ def test_json_is_alone_on_standard_output(command_line: CommandLine, bench: Benc
     bench.produce([*events(30), b"no json"])
     command_line.use(bench)
     (stream,) = command_line.run("load", "--json", "-v").json["streams"]
-    assert (stream["rows"], stream["rejected"], stream["lag_after"]) == (30, 1, 0)
+    assert (stream["rows"], stream["dead_letters"], stream["lag_after"]) == (30, 1, 0)
     assert stream["outcome"] == "end_of_stream"
     assert sum(stream["positions"].values()) == 31
 

@@ -58,6 +58,22 @@ def test_a_stack_comes_and_goes(command_line: CommandLine) -> None:
     assert "named by the local stack" in doctor.out
     assert secret not in doctor.out + doctor.err
 
+    lines = command_line.directory / "a.jsonl"
+    lines.write_text('{"id": 1}\n{"id": 2}\n')
+    produced = command_line.run("produce", "a", "--file", str(lines))
+    assert "2 records acknowledged on a.topic" in produced.out
+    assert "2 rows into public.a" in command_line.run("load", "a").out
+
+    moved = command_line.run("local", "up", "--kafka-port", "20001")
+    assert (moved.code, "runs on 127.0.0.1:" in moved.err) == (1, True)
+
+    LocalStack(Path(command_line.environment["KAFKA_PG_HOME"])).kafka.kill()
+    assert command_line.run("verify", "a").code == 0
+    half = command_line.run("doctor")
+    assert half.code == 1
+    assert "refuses connections" in half.out
+    assert "PostgreSQL: 127.0.0.1" in half.out
+
     down = command_line.run("local", "down")
     assert (down.code, "stopped" in down.out) == (0, True)
     again = command_line.run("local", "down")

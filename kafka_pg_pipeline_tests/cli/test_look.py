@@ -222,3 +222,37 @@ def test_tables_fit_a_terminal_of_100_columns(command_line: CommandLine, filled:
         tables = [line for line in lines if "->" not in line and "CREATE" not in line]
         assert max(map(len, tables)) <= 100
         assert "…" not in out
+
+
+def test_a_number_is_never_cut_short_by_a_narrow_terminal(
+    command_line: CommandLine, filled: Bench
+) -> None:
+    filled.load(run_id="0f7c2b6e-8d0e-4d3c-9a50-0a4a3a0f7f11")
+    command_line.use(filled)
+    command_line.environment["COLUMNS"] = "40"
+    finished = command_line.run("status")
+    assert "…" not in finished.out
+    assert "partition   position   end   lag" in finished.out
+
+
+def test_a_table_that_is_gone_is_told_by_every_look(
+    command_line: CommandLine, filled: Bench
+) -> None:
+    """Dropped, or `table` was changed in the file: also where nothing is new."""
+    filled.load()
+    schema = filled.stream.table.partition(".")[0]
+    command_line.use(filled.with_stream(table=f"{schema}.renamed"))
+    for command in ("load", "plan", "status", "lag", "doctor"):
+        finished = command_line.run(command)
+        assert finished.code == 1, command
+        assert "does not exist, though rows were loaded" in finished.out + finished.err
+
+
+def test_plan_says_that_the_run_would_stop_for_too_many_rejected_records(
+    command_line: CommandLine, filled: Bench
+) -> None:
+    filled.query("CREATE TABLE {table} (name bigint, kafka_partition int, kafka_offset bigint)")
+    command_line.use(filled)
+    finished = command_line.run("plan")
+    assert "the run would stop: 300 of the records looked at would be rejected" in finished.out
+    assert command_line.run("load").code == 1

@@ -130,6 +130,9 @@ def test_gap_is_refused_then_accepted(command_line: CommandLine, bench: Bench) -
     status = command_line.run("status")
     assert status.code == 1
     assert "cannot go on: RETENTION_GAP" in status.out
+    for look in ("lag", "doctor"):
+        told = command_line.run(look)
+        assert (told.code, f"kafka-pg accept-gap {bench.name}" in told.out) == (1, True)
     rehearsed = command_line.run("accept-gap", bench.name, "--dry-run", "--json").json
     assert bench.query("SELECT count(*) FROM {schema}.gap") == [(0,)]
     accepted = command_line.run("accept-gap", bench.name, "--json").json
@@ -156,7 +159,11 @@ def test_topic_made_anew_is_refused_then_accepted(command_line: CommandLine, loa
     assert "kafka-pg accept-topic" in refused.err
     status = command_line.run("status")
     assert status.code == 1
-    assert "kafka-pg accept-topic" in status.out
+    assert f"kafka-pg accept-topic {loaded.name}" in status.out
+    for look in ("lag", "doctor"):
+        told = command_line.run(look)
+        said = told.out + told.err
+        assert (told.code, f"kafka-pg accept-topic {loaded.name}" in said) == (1, True)
     rehearsed = command_line.run("accept-topic", loaded.name, "--dry-run")
     assert rehearsed.code == 0
     assert loaded.positions() == {0: 100, 1: 100, 2: 100}

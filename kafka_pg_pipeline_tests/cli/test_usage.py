@@ -46,7 +46,8 @@ def test_every_command_takes_the_shared_options(
 def test_no_arguments_show_the_help(command_line: CommandLine) -> None:
     finished = command_line.run()
     assert finished.code == 2
-    assert "Commands:" in finished.out + finished.err
+    assert "Commands:" in finished.err
+    assert "error:" not in finished.err
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,13 @@
 """Append loads on real servers: what lands, what is counted, what a second run does."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 from pydantic import SecretStr
 
+from kafka_pg_pipeline.assembly.preview import preview_run
 from kafka_pg_pipeline.domain.reports import Outcome
 from kafka_pg_pipeline.errors import TargetError, TopicMissingError
 from kafka_pg_pipeline.settings.models import BatchSettings
@@ -151,7 +153,7 @@ def test_a_table_that_was_dropped_after_loads_stops_the_stream(bench: Bench) -> 
     positions = bench.positions()
     bench.query("DROP TABLE {table}")
     bench.produce(events(3))
-    with pytest.raises(TargetError, match="is gone"):
+    with pytest.raises(TargetError, match="does not exist, though rows were loaded"):
         bench.load()
     assert bench.positions() == positions
 
@@ -268,3 +270,35 @@ def test_a_role_whose_search_path_hides_the_stage_loads_all_the_same(bench: Benc
     finally:
         bench.query(f"DROP OWNED BY {role} CASCADE")
         bench.query(f"DROP ROLE {role}")
+
+
+def test_a_renamed_stream_loads_nothing_a_second_time(bench: Bench) -> None:
+    bench.create_topic()
+    bench.produce(events(9))
+    bench.load()
+    renamed = replace(bench, name=f"{bench.name}_renamed")
+    with pytest.raises(TargetError, match=f"loaded as stream '{bench.name}'"):
+        renamed.load()
+    assert bench.count() == 9
+    with renamed.session() as session, pytest.raises(TargetError):
+        preview_run(session)
+
+
+def test_a_topic_that_has_nothing_in_common_with_its_table_is_refused(bench: Bench) -> None:
+    bench.create_topic()
+    bench.produce(events(9))
+    bench.query("CREATE TABLE {table} (other int, kafka_partition int, kafka_offset bigint)")
+    with pytest.raises(TargetError, match="do not belong together"):
+        bench.load()
+    assert bench.count() == 0
+    bench.query("ALTER TABLE {table} ADD id bigint")
+    report = bench.load()
+    assert (report.counts.rows, report.untaken_fields) == (9, 1)
+
+
+def test_a_missing_schema_is_named(bench: Bench) -> None:
+    bench = bench.with_stream(table=f"no_{bench.name}.events")
+    bench.create_topic()
+    bench.produce(events(3))
+    with pytest.raises(TargetError, match="there is no schema 'no_"):
+        bench.load()

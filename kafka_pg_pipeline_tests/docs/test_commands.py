@@ -51,12 +51,13 @@ class Shell:
     environment: dict[str, str]
     exports: str = ""
 
-    def run(self, command: str) -> None:
+    def run(self, command: str) -> str:
+        """Run a command until it ends or is ready; what it said."""
         plain = without_comment(command)
         if plain.startswith("export "):
             self.exports += f"{plain}\n"
         elif plain in ENDLESS:
-            self._run_until_ready(plain, ENDLESS[plain])
+            return self._run_until_ready(plain, ENDLESS[plain])
         else:
             done = subprocess.run(
                 ["bash", "-c", self.exports + command],
@@ -69,8 +70,10 @@ class Shell:
                 check=False,
             )
             assert done.returncode == 0, f"{command}\n{done.stdout[-3000:]}"
+            return done.stdout
+        return ""
 
-    def _run_until_ready(self, command: str, said: str) -> None:
+    def _run_until_ready(self, command: str, said: str) -> str:
         log = self.directory / "endless.log"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -87,6 +90,7 @@ class Shell:
             finally:
                 os.killpg(process.pid, signal.SIGINT)
                 process.wait(60)
+        return log.read_text()
 
 
 @pytest.fixture(scope="session")
@@ -156,6 +160,17 @@ def test_the_commands_of_a_document_work_in_their_order(document: Path, shell: S
         for command in block.commands:
             if without_comment(command) not in ELSEWHERE:
                 shell.run(command)
+
+
+@pytest.mark.kafka
+@pytest.mark.postgres
+def test_the_demo_works_beside_a_file_without_a_source(shell: Shell) -> None:
+    """As the README's reader has it: the demo first, then a file of their own, then the demo."""
+    (shell.directory / "pipeline.yaml").write_text(
+        "streams: {orders: {topic: shop.orders, table: public.orders}}\n"
+    )
+    assert "the built-in demo" in shell.run("kafka-pg demo --count 5")
+    assert '"rows": 5' in shell.run("kafka-pg demo --count 5 --json")
 
 
 def test_what_is_run_elsewhere_is_shown_somewhere() -> None:

@@ -81,7 +81,7 @@ def test_a_broker_that_stands_still_while_the_first_records_are_looked_at_loses_
     time.sleep(5)
     own_kafka.resume()
     report = loader.finish()
-    assert (report["rows"], report["rejected"]) == (50, 0)
+    assert (report["rows"], report["dead_letters"]) == (50, 0)
     bench.assert_exactly_once()
 
 

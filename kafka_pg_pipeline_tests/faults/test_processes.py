@@ -215,10 +215,10 @@ def test_a_rival_that_commits_while_rejected_rows_are_searched_is_no_alarm(
     gate = loaders.gate()
     slow = loaders.start(f"before_search@1:{gate}")
     gate.wait_reached()
-    assert loaders.load()["rejected"] == 1
+    assert loaders.load()["dead_letters"] == 1
     gate.open()
     report = slow.finish()
-    assert (report["rows"], report["rejected"]) == (0, 0)
+    assert (report["rows"], report["dead_letters"]) == (0, 0)
     assert FENCED in slow.said()
     bench.assert_exactly_once()
 
@@ -233,9 +233,9 @@ def test_a_loader_frozen_while_it_sends_dead_letters_delays_nobody(
     zombie = loaders.start("in_copy@2:stop")
     zombie.wait_frozen()
     started = time.monotonic()
-    assert loaders.load()["rejected"] == 30
+    assert loaders.load()["dead_letters"] == 30
     assert time.monotonic() - started < 5
     zombie.thaw()
-    assert zombie.finish()["rejected"] == 0
+    assert zombie.finish()["dead_letters"] == 0
     assert FENCED in zombie.said()
     bench.assert_exactly_once()

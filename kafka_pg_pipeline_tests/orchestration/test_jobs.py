@@ -10,9 +10,11 @@ import dagster as dg
 import pytest
 
 from kafka_pg_pipeline import failpoints
+from kafka_pg_pipeline.definitions import build_definitions
 from kafka_pg_pipeline.orchestration import failures
 from kafka_pg_pipeline.orchestration.loading import consume_stream, load_plan
-from kafka_pg_pipeline.settings.models import BatchSettings
+from kafka_pg_pipeline.settings.file import LoadedSettings
+from kafka_pg_pipeline.settings.models import BatchSettings, PipelineSettings
 from kafka_pg_pipeline_tests.fix_servers import connect
 from kafka_pg_pipeline_tests.fix_streams import Bench, BenchMaker
 from kafka_pg_pipeline_tests.orchestration.conftest import Location
@@ -171,6 +173,35 @@ def test_what_needs_a_person_fails_at_once_with_the_cure(
         "kafka/topic": bench.stream.topic,
         "dagster/table_name": bench.stream.table,
     }
+
+
+def test_no_server_and_bad_limits_are_told_in_one_message(
+    bench: Bench,
+    make_location: Any,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    location = make_location(bench)
+    limits = {"config": {"stream": bench.name, "max_records": -5}}
+    result = run(location, "kafka_to_postgres", instance, consume=limits)
+    assert described(result) == "run configuration: max_records is -5, it must be above 0"
+    monkeypatch.setenv("KAFKA_PG_HOME", str(tmp_path))
+    settings = PipelineSettings(streams={bench.name: bench.stream})
+    nowhere = build_definitions(LoadedSettings(settings, None, {}))
+    result = nowhere.resolve_job_def(f"load_{bench.name}").execute_in_process(
+        instance=instance, raise_on_error=False
+    )
+    assert "no local stack runs in" in described(result)
+    messages = [entry.user_message for entry in instance.all_logs(result.run_id)]
+    assert described(result) in messages
+
+
+def described(result: Any) -> str:
+    [failed] = [e for e in result.all_events if e.event_type_value == "STEP_FAILURE"]
+    data = failed.step_failure_data.user_failure_data
+    assert data is not None
+    return str(data.description)
 
 
 def test_a_retried_load_tells_what_its_first_attempt_loaded_too(

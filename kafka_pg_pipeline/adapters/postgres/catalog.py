@@ -48,8 +48,9 @@ class PostgresCatalog:
         """The table with the columns that the loader fills, None where there is none.
 
         Raises:
-            TargetError: the name belongs to a view or another thing that takes no COPY, to a
-                table that a crash empties, or is longer than PostgreSQL's names.
+            TargetError: there is no such schema, or the name belongs to a view or another thing
+                that takes no COPY, to a table that a crash empties, or is longer than
+                PostgreSQL's names.
 
         """
         with self._primary.transaction(f"look up table {self._table}") as cursor:
@@ -109,6 +110,7 @@ class PostgresCatalog:
         )
         found = rows_of(cursor)
         if not found:
+            self._check_schema(cursor)
             return None
         table = found[0]
         if table["relkind"] not in _TABLE_KINDS:
@@ -122,6 +124,15 @@ class PostgresCatalog:
         cursor.execute(self._catalog["fetch_columns"], {"oid": table["oid"]})
         columns = tuple(self._column(row) for row in rows_of(cursor))
         return TargetTable(self._table, table["oid"], columns, plain=table["plain"])
+
+    def _check_schema(self, cursor: Cursor) -> None:
+        schema = self._table.schema
+        cursor.execute(self._catalog["schema_exists"], {"schema_name": schema})
+        if not (cursor.fetchone() or (False,))[0]:
+            raise TargetError(
+                f"there is no schema {schema!r} for table {self._table}: CREATE SCHEMA {schema}, "
+                "or correct the stream's `table`"
+            )
 
     def _column(self, row: Mapping[str, Any]) -> Column:
         described = describe_type(row["base_type"], is_array=row["is_array"])

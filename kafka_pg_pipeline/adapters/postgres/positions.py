@@ -14,6 +14,7 @@ from kafka_pg_pipeline.adapters.postgres.connection import (
 from kafka_pg_pipeline.domain.offsets import Position, Tail, TopicIdentity, TopicSnapshot
 from kafka_pg_pipeline.domain.planning import check_identity
 from kafka_pg_pipeline.domain.tables import TargetTable
+from kafka_pg_pipeline.errors import TargetError
 
 
 class PostgresPositions:
@@ -45,7 +46,9 @@ class PostgresPositions:
             cursor.execute(self._statements["lock_stream"], self._key)
             known = self._fetch(cursor)
             for position in known:
-                check_identity(position.identity, snapshot.identity, snapshot.topic)
+                check_identity(
+                    position.identity, snapshot.identity, snapshot.topic, stream=self._key["stream"]
+                )
             starts = {bounds.partition: bounds.begin_offset for bounds in snapshot.partitions}
             if not known:
                 starts |= start_offsets
@@ -80,10 +83,17 @@ class PostgresPositions:
         )
 
     def note_target(self, target: TargetTable) -> bool:
-        """Remember the table's oid; True where it was another one, with an audit row."""
+        """Remember the table's oid; True where it was another one, with an audit row.
+
+        Raises:
+            TargetError: see ``check_rivals``; nothing is remembered.
+
+        """
         with self._primary.transaction("remember the target table") as cursor:
             arguments = {**self._key, "target_oid": target.oid}
             cursor.execute(self._statements["note_first_target"], arguments)
+            if cursor.rowcount > 0:
+                self._check_rivals(cursor, target)
             cursor.execute(self._statements["note_target"], arguments)
             changed = cursor.rowcount > 0
             if changed:
@@ -93,6 +103,29 @@ class PostgresPositions:
                     {**self._key, "action": "target-changed", "detail": Json(detail)},
                 )
             return changed
+
+    def check_rivals(self, target: TargetTable) -> None:
+        """Insist that no other stream has loaded this topic into this table.
+
+        A stream's name is the key of its positions: one that was renamed would load all again.
+
+        Raises:
+            TargetError: one has; naming it.
+
+        """
+        with self._primary.transaction("look who fills the table") as cursor:
+            self._check_rivals(cursor, target)
+
+    def _check_rivals(self, cursor: Cursor, target: TargetTable) -> None:
+        cursor.execute(self._statements["other_fillers"], {**self._key, "target_oid": target.oid})
+        for stream, topic in cursor.fetchall():
+            if topic == self._key["topic"]:
+                raise TargetError(
+                    f"table {target.name} holds the records of topic {topic!r} already, loaded as "
+                    f"stream {stream!r}. A stream's name is the key of its positions: as "
+                    f"{self._key['stream']!r} every record would be loaded once more. Nothing was "
+                    f"loaded; call the stream {stream!r}, or name another table"
+                )
 
 
 def _position(row: Mapping[str, Any]) -> Position:
