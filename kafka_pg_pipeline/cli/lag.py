@@ -8,7 +8,6 @@ import click
 from kafka_pg_pipeline.assembly.overview import StreamLag, fetch_lag
 from kafka_pg_pipeline.cli.arguments import streams_argument
 from kafka_pg_pipeline.cli.configuration import open_pipeline
-from kafka_pg_pipeline.cli.failures import FAILED
 from kafka_pg_pipeline.cli.invocation import Invocation, json_option, shared_options
 from kafka_pg_pipeline.cli.output import format_seconds, print_line, print_table, to_plain
 from kafka_pg_pipeline.cli.streams import show_each
@@ -25,23 +24,16 @@ def lag_command(invocation: Invocation, streams: tuple[str, ...], *, as_json: bo
     `lag` may be loaded now, `blocked` lies behind an open transaction of a producer. The seconds
     are the age of the oldest record that may be loaded. Exit 1 when a stream stands still.
     """
-    problems: list[StreamLag] = []
-
-    def plain(lag: StreamLag) -> Any:
-        if lag.problem is not None:
-            problems.append(lag)
-        return plain_lag(lag)
-
-    code = show_each(
+    return show_each(
         invocation,
         open_pipeline(invocation),
         streams,
         fetch=fetch_lag,
         show=show_lag,
-        plain=plain,
+        plain=plain_lag,
+        problem=lambda lag: lag.problem,
         as_json=as_json,
     )
-    return code or (FAILED if problems else code)
 
 
 def show_lag(lag: StreamLag) -> None:

@@ -8,7 +8,6 @@ from rich.text import Text
 from kafka_pg_pipeline.assembly.overview import StreamOverview, fetch_overview
 from kafka_pg_pipeline.cli.arguments import streams_argument
 from kafka_pg_pipeline.cli.configuration import open_pipeline
-from kafka_pg_pipeline.cli.failures import FAILED
 from kafka_pg_pipeline.cli.invocation import Invocation, json_option, shared_options
 from kafka_pg_pipeline.cli.lag import plain_lag
 from kafka_pg_pipeline.cli.output import (
@@ -36,26 +35,16 @@ def status_command(invocation: Invocation, streams: tuple[str, ...], *, as_json:
 
     Exit 1 when a stream stands still until somebody decides, or its topic cannot be asked.
     """
-    problems: list[StreamOverview] = []
-
-    def show(overview: StreamOverview) -> None:
-        show_overview(overview)
-
-    def plain(overview: StreamOverview) -> Any:
-        if overview.problem is not None:
-            problems.append(overview)
-        return plain_overview(overview)
-
-    code = show_each(
+    return show_each(
         invocation,
         open_pipeline(invocation),
         streams,
         fetch=fetch_overview,
-        show=show,
-        plain=plain,
+        show=show_overview,
+        plain=plain_overview,
+        problem=lambda overview: overview.problem,
         as_json=as_json,
     )
-    return code or (FAILED if problems else code)
 
 
 def show_overview(overview: StreamOverview) -> None:

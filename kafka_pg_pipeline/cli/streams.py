@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from kafka_pg_pipeline.assembly.session import StreamSession, open_session
 from kafka_pg_pipeline.cli.configuration import Pipeline
-from kafka_pg_pipeline.cli.failures import exit_code_of, tell_failure
+from kafka_pg_pipeline.cli.failures import FAILED, SUCCESS, exit_code_of, tell_failure
 from kafka_pg_pipeline.cli.invocation import Invocation
 from kafka_pg_pipeline.cli.output import print_json, print_line, to_plain
 from kafka_pg_pipeline.errors import PipelineError
@@ -38,15 +38,17 @@ def show_each(
     fetch: Callable[[StreamSession], T],
     show: Callable[[T], None],
     plain: Callable[[T], Any] = to_plain,
+    problem: Callable[[T], object] = lambda _: None,
     as_json: bool,
 ) -> int:
     """Fetch and show something of each stream, in one JSON document or one after the other.
 
     Returns:
-        The exit code: success where no stream failed.
+        The exit code: success where no stream failed, and none has a ``problem``.
     """
     documents: list[Any] = []
     errors: list[PipelineError] = []
+    has_problem = False
     for name, stream in pipeline.select(names).items():
         try:
             with looking(pipeline, name, stream) as session:
@@ -56,6 +58,7 @@ def show_each(
             tell_failure(error, debug=invocation.debug, stream=name)
             documents.append({"stream": name, "error": str(error)})
             continue
+        has_problem = has_problem or problem(found) is not None
         documents.append(plain(found))
         if not as_json:
             if len(documents) > 1:
@@ -63,4 +66,4 @@ def show_each(
             show(found)
     if as_json:
         print_json({"streams": documents})
-    return exit_code_of(errors)
+    return exit_code_of(errors) or (FAILED if has_problem else SUCCESS)

@@ -7,12 +7,8 @@ import dagster as dg
 from kafka_pg_pipeline.domain.planning import LoadPlan
 from kafka_pg_pipeline.domain.tables import TableName
 from kafka_pg_pipeline.errors import ConfigurationError
-from kafka_pg_pipeline.orchestration.config import USUAL_SECONDS, LimitsConfig
-from kafka_pg_pipeline.orchestration.failures import dagster_failures
-from kafka_pg_pipeline.orchestration.loading import consume_stream, load_plan
-from kafka_pg_pipeline.orchestration.metadata import describe_plan, describe_report
-from kafka_pg_pipeline.orchestration.streams import tag_run
-from kafka_pg_pipeline.resources.build import find_endpoints
+from kafka_pg_pipeline.orchestration.config import LimitsConfig
+from kafka_pg_pipeline.orchestration.loading import consume_in_op, load_in_op
 from kafka_pg_pipeline.resources.kafka import KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
 from kafka_pg_pipeline.settings.models import StreamSettings
@@ -59,20 +55,7 @@ def build_table_asset(name: str, stream: StreamSettings) -> dg.AssetsDefinition:
         kafka: KafkaResource,
         postgres: PostgresResource,
     ) -> LoadPlan:
-        tag_run(context, name)
-        with dagster_failures(name, stream):
-            config.check()
-            endpoints = find_endpoints(kafka, postgres)
-        plan = consume_stream(
-            name,
-            stream,
-            endpoints,
-            run_id=context.run_id,
-            max_records=config.max_records,
-            max_seconds=config.max_seconds or USUAL_SECONDS,
-        )
-        context.add_output_metadata(dict(describe_plan(plan)))
-        return plan
+        return consume_in_op(context, name, stream, config, kafka, postgres)
 
     @dg.op(
         name=f"{name}__load",
@@ -85,10 +68,7 @@ def build_table_asset(name: str, stream: StreamSettings) -> dg.AssetsDefinition:
         kafka: KafkaResource,
         postgres: PostgresResource,
     ) -> None:
-        with dagster_failures(name, stream):
-            endpoints = find_endpoints(kafka, postgres)
-        report = load_plan(plan, stream, endpoints, run_id=context.run_id, log=context.log)
-        context.add_output_metadata(dict(describe_report(report)))
+        load_in_op(context, plan, stream, kafka, postgres)
 
     @dg.graph(name=f"{name}__table", ins={"topic": dg.GraphIn()})
     def table(topic):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - Dagster's graph

@@ -10,15 +10,13 @@ from kafka_pg_pipeline.assembly.produce import produce_to_stream
 from kafka_pg_pipeline.domain.planning import LoadPlan
 from kafka_pg_pipeline.orchestration.assets import table_key
 from kafka_pg_pipeline.orchestration.config import (
-    USUAL_SECONDS,
     ConsumeConfig,
     ProduceConfig,
     check_limits,
 )
 from kafka_pg_pipeline.orchestration.failures import dagster_failures
-from kafka_pg_pipeline.orchestration.loading import consume_stream, load_plan
-from kafka_pg_pipeline.orchestration.metadata import describe_plan, describe_report
-from kafka_pg_pipeline.orchestration.streams import STREAM_TAG, Streams, tag_run
+from kafka_pg_pipeline.orchestration.loading import consume_in_op, load_in_op
+from kafka_pg_pipeline.orchestration.streams import STREAM_TAG, Streams
 from kafka_pg_pipeline.resources.build import find_endpoints
 from kafka_pg_pipeline.resources.kafka import KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
@@ -73,20 +71,7 @@ def build_kafka_to_postgres(streams: Streams) -> dg.JobDefinition:
     ) -> LoadPlan:
         with dagster_failures(config.stream):
             name, stream = streams.choose(config.stream)
-        tag_run(context, name)
-        with dagster_failures(name, stream):
-            config.check()
-            endpoints = find_endpoints(kafka, postgres)
-        plan = consume_stream(
-            name,
-            stream,
-            endpoints,
-            run_id=context.run_id,
-            max_records=config.max_records,
-            max_seconds=config.max_seconds or USUAL_SECONDS,
-        )
-        context.add_output_metadata(dict(describe_plan(plan)))
-        return plan
+        return consume_in_op(context, name, stream, config, kafka, postgres)
 
     @dg.op(
         out=dg.Out(dg.Nothing),
@@ -100,10 +85,7 @@ def build_kafka_to_postgres(streams: Streams) -> dg.JobDefinition:
     ) -> None:
         with dagster_failures(plan.stream):
             _, stream = streams.choose(plan.stream)
-            endpoints = find_endpoints(kafka, postgres)
-        report = load_plan(plan, stream, endpoints, run_id=context.run_id, log=context.log)
-        metadata = dict(describe_report(report))
-        context.add_output_metadata(metadata)
+        metadata = load_in_op(context, plan, stream, kafka, postgres)
         context.log_event(dg.AssetMaterialization(table_key(stream), metadata=metadata))
 
     @dg.job(

@@ -3,12 +3,20 @@
 import logging
 import threading
 
+import dagster as dg
+
 from kafka_pg_pipeline.assembly.endpoints import Endpoints
 from kafka_pg_pipeline.assembly.session import open_session
 from kafka_pg_pipeline.domain.planning import LoadPlan
 from kafka_pg_pipeline.domain.reports import LoadReport
+from kafka_pg_pipeline.orchestration.config import USUAL_SECONDS, LimitsConfig
 from kafka_pg_pipeline.orchestration.failures import dagster_failures
+from kafka_pg_pipeline.orchestration.metadata import MetadataMap, describe_plan, describe_report
+from kafka_pg_pipeline.orchestration.streams import tag_run
 from kafka_pg_pipeline.pipeline.plan import freeze_plan
+from kafka_pg_pipeline.resources.build import find_endpoints
+from kafka_pg_pipeline.resources.kafka import KafkaResource
+from kafka_pg_pipeline.resources.postgres import PostgresResource
 from kafka_pg_pipeline.settings.models import StreamSettings
 
 
@@ -63,3 +71,44 @@ def load_plan(
         report.lag_after,
     )
     return report
+
+
+def consume_in_op(
+    context: dg.OpExecutionContext,
+    name: str,
+    stream: StreamSettings,
+    limits: LimitsConfig,
+    kafka: KafkaResource,
+    postgres: PostgresResource,
+) -> LoadPlan:
+    """What a ``consume`` op does: say which stream the run loads, freeze its plan, describe it."""
+    tag_run(context, name)
+    with dagster_failures(name, stream):
+        limits.check()
+        endpoints = find_endpoints(kafka, postgres)
+    plan = consume_stream(
+        name,
+        stream,
+        endpoints,
+        run_id=context.run_id,
+        max_records=limits.max_records,
+        max_seconds=limits.max_seconds or USUAL_SECONDS,
+    )
+    context.add_output_metadata(dict(describe_plan(plan)))
+    return plan
+
+
+def load_in_op(
+    context: dg.OpExecutionContext,
+    plan: LoadPlan,
+    stream: StreamSettings,
+    kafka: KafkaResource,
+    postgres: PostgresResource,
+) -> MetadataMap:
+    """What a ``load`` op does: load the plan and describe what landed; returns the description."""
+    with dagster_failures(plan.stream, stream):
+        endpoints = find_endpoints(kafka, postgres)
+    report = load_plan(plan, stream, endpoints, run_id=context.run_id, log=context.log)
+    metadata = describe_report(report)
+    context.add_output_metadata(dict(metadata))
+    return metadata
