@@ -39,6 +39,7 @@ from kafka_pg_pipeline.pipeline.overlap import read_ahead
 from kafka_pg_pipeline.pipeline.plan import place_new_partitions
 from kafka_pg_pipeline.pipeline.read import BatchReading
 from kafka_pg_pipeline.pipeline.sample import read_sample
+from kafka_pg_pipeline.pipeline.stopping import StopRule, UntilLeft
 from kafka_pg_pipeline.pipeline.target import describe_foreign, ensure_target
 from kafka_pg_pipeline.ports import (
     BatchWriter,
@@ -74,30 +75,6 @@ class LoaderPorts:
     positions: PositionStore
     catalog: TargetCatalog
     open_writer: Callable[[TargetTable], AbstractContextManager[BatchWriter]]
-
-
-class StopRule:
-    """Stops at a person's wish or when the run's time is over, whichever comes first."""
-
-    def __init__(
-        self,
-        requested: StopSignal,
-        max_seconds: float | None,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._requested = requested
-        self._clock = clock
-        self._deadline = None if max_seconds is None else clock() + max_seconds
-
-    @property
-    def requested(self) -> bool:
-        """True where a person, or Dagster, asked for the stop."""
-        return self._requested.is_set()
-
-    def is_set(self) -> bool:
-        """True where the run should end after the batch in flight."""
-        late = self._deadline is not None and self._clock() >= self._deadline
-        return late or self.requested
 
 
 @dataclass
@@ -276,7 +253,7 @@ class StreamLoader:
         rule: StopRule,
         listener: ProgressListener,
     ) -> WriteStatus:
-        over = _Flag(rule)
+        over = UntilLeft(rule)
         reading = BatchReading(
             self._stream.topic,
             plans,
@@ -342,24 +319,6 @@ class StreamLoader:
             raise
         run.snapshot = self._ports.inspector.fetch_snapshot(self._stream.topic)
         self._plan_partitions(run, self._ports.positions.fetch_positions())
-
-
-class _Flag:
-    """Tells the reading thread to stop when its consumer leaves, for whatever reason."""
-
-    def __init__(self, rule: StopRule) -> None:
-        self._rule = rule
-        self._left = False
-
-    def __enter__(self) -> "_Flag":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._left = True
-
-    def is_set(self) -> bool:
-        """True where reading on would be for nothing."""
-        return self._left or self._rule.is_set()
 
 
 def _gave_up(run: _Run) -> Callable[[tenacity.RetryCallState], bool]:

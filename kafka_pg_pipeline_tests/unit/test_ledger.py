@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kafka_pg_pipeline.adapters.postgres.writer import ledger_entries
 from kafka_pg_pipeline.domain.batches import BatchCounts, LedgerEntry
+from kafka_pg_pipeline.domain.ledger import ledger_entries
 from kafka_pg_pipeline.domain.offsets import OffsetRange
 from kafka_pg_pipeline.domain.reports import PartitionTotals, add_entries
 from kafka_pg_pipeline.errors import InvariantError

@@ -5,7 +5,6 @@ before the positions are locked, so that a loader which freezes in the middle of
 waiting; what follows the lock runs on the server alone.
 """
 
-from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -53,7 +52,6 @@ from kafka_pg_pipeline.adapters.postgres.staging import (
     target_identifier,
 )
 from kafka_pg_pipeline.domain.batches import (
-    BatchCounts,
     CopyChunk,
     EncodedBatch,
     LedgerEntry,
@@ -62,6 +60,7 @@ from kafka_pg_pipeline.domain.batches import (
     WriteStatus,
 )
 from kafka_pg_pipeline.domain.budgets import DeadLetterBudget
+from kafka_pg_pipeline.domain.ledger import ledger_entries
 from kafka_pg_pipeline.domain.tables import MetadataField, TargetTable
 from kafka_pg_pipeline.errors import (
     DeadLetterBudgetError,
@@ -356,31 +355,6 @@ class PostgresWriter:
             **self._identity,
             "partitions": [piece.position.partition for piece in batch.slices],
         }
-
-
-def ledger_entries(batch: EncodedBatch) -> tuple[LedgerEntry, ...]:
-    """One ledger line a slice; the counts add up to the offsets covered, or nothing is written.
-
-    Raises:
-        InvariantError: rows and dead letters are not the records that were read.
-
-    """
-    dead = Counter(letter.record.partition for letter in batch.dead_letters)
-    entries = tuple(_entry(batch, piece, dead[piece.position.partition]) for piece in batch.slices)
-    rows = sum(entry.counts.rows for entry in entries)
-    lines = sum(len(chunk.lines) for chunk in batch.chunks)
-    if rows != lines or any(entry.counts.total != len(entry.offsets) for entry in entries):
-        raise InvariantError(
-            f"batch {batch.batch_id}: {lines} rows to write, {rows} expected from the records read"
-        )
-    return entries
-
-
-def _entry(batch: EncodedBatch, piece: PartitionSlice, dead: int) -> LedgerEntry:
-    counts = BatchCounts(
-        rows=piece.visible - dead, dead=dead, absent=len(piece.offsets) - piece.visible
-    )
-    return LedgerEntry(batch.batch_id, piece.offsets, counts, piece.record_bytes)
 
 
 def _expected(batch: EncodedBatch) -> list[tuple[int, int, int, str | None]]:
