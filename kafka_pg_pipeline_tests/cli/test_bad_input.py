@@ -11,8 +11,6 @@ from kafka_pg_pipeline_tests.cli.conftest import PASSWORD_VARIABLE, CommandLine,
 from kafka_pg_pipeline_tests.fix_streams import Bench, BenchMaker
 from kafka_pg_pipeline_tests.waiting import wait_until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
-
 COMMANDS = ("load", "plan", "lag")
 
 

@@ -24,8 +24,6 @@ from kafka_pg_pipeline_tests.cli.conftest import CHECKOUT, CommandLine
 from kafka_pg_pipeline_tests.fix_streams import Bench
 from kafka_pg_pipeline_tests.waiting import wait_until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
-
 
 @pytest.fixture
 def stack(command_line: CommandLine) -> Iterator[LocalStack]:
@@ -140,7 +138,7 @@ def ask(url: str, query: str) -> Any:
         return json.load(answer)["data"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_dev_serves_the_ui_and_leaves_no_process(
     command_line: CommandLine, bench: Bench, number: signal.Signals
 ) -> None:

@@ -27,8 +27,6 @@ from kafka_pg_pipeline_tests.cli.conftest import CHECKOUT, PASSWORD_VARIABLE, Co
 from kafka_pg_pipeline_tests.fix_servers import connect
 from kafka_pg_pipeline_tests.fix_streams import Bench, BenchMaker
 
-pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
-
 ROLE_PASSWORD = "a-role-for-the-doctor"
 
 

@@ -12,8 +12,6 @@ from kafka_pg_pipeline_tests.cli.conftest import CommandLine
 from kafka_pg_pipeline_tests.fix_streams import Bench, BenchMaker
 from kafka_pg_pipeline_tests.waiting import wait_until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
-
 SMALL_BATCHES = BatchSettings(max_rows=1_000)
 
 

@@ -13,8 +13,6 @@ import pytest
 from kafka_pg_pipeline.local.stack import LocalStack
 from kafka_pg_pipeline_tests.cli.conftest import CommandLine
 
-pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
-
 
 @pytest.fixture(autouse=True)
 def _taken_down(command_line: CommandLine) -> Iterator[None]:

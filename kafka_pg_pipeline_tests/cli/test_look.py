@@ -9,8 +9,6 @@ from confluent_kafka import Producer
 from kafka_pg_pipeline_tests.cli.conftest import CommandLine
 from kafka_pg_pipeline_tests.fix_streams import Bench
 
-pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
-
 LOOKS = ("plan", "status", "lag", "peek", "verify")
 
 

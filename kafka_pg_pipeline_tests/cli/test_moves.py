@@ -10,8 +10,6 @@ from confluent_kafka.admin import AdminClient
 from kafka_pg_pipeline_tests.cli.conftest import CommandLine
 from kafka_pg_pipeline_tests.fix_streams import Bench
 
-pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
-
 
 @pytest.fixture
 def loaded(bench: Bench, command_line: CommandLine) -> Bench:

@@ -9,8 +9,6 @@ from kafka_pg_pipeline.settings.models import SourceSettings
 from kafka_pg_pipeline_tests.cli.conftest import CommandLine
 from kafka_pg_pipeline_tests.fix_streams import Bench
 
-pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
-
 
 @pytest.fixture
 def source(bench: Bench, command_line: CommandLine) -> Bench:

@@ -12,6 +12,7 @@ from kafka_pg_pipeline.errors import (
     DeadLetterBudgetError,
     InvariantError,
 )
+from kafka_pg_pipeline.pipeline import load
 from kafka_pg_pipeline.settings.models import BatchSettings, DeadLetterSettings
 from kafka_pg_pipeline_tests.fix_streams import Bench
 
@@ -260,8 +261,11 @@ def test_many_rejected_rows_are_found_each(bench: Bench, constraint: str) -> Non
     bench.assert_exactly_once()
 
 
-def test_a_database_error_brings_no_row_along(bench: Bench) -> None:
+def test_a_database_error_brings_no_row_along(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A driver's error quotes the row, also as the context of ours."""
+    monkeypatch.setattr(load, "PATIENCE_SECONDS", 0.0)
     bench.create_topic()
     bench.query("CREATE TABLE {table} (id text, kafka_partition integer, kafka_offset bigint)")
     bench.query(

@@ -147,8 +147,6 @@ def build_environment(
     }
 
 
-@pytest.mark.kafka
-@pytest.mark.postgres
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     "document", [*filter(read_commands, DOCUMENTS)], ids=lambda path: path.name
@@ -162,8 +160,6 @@ def test_the_commands_of_a_document_work_in_their_order(document: Path, shell: S
                 shell.run(command)
 
 
-@pytest.mark.kafka
-@pytest.mark.postgres
 def test_the_demo_works_beside_a_file_without_a_source(shell: Shell) -> None:
     """As the README's reader has it: the demo first, then a file of their own, then the demo."""
     (shell.directory / "pipeline.yaml").write_text(

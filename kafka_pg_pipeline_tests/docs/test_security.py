@@ -19,8 +19,6 @@ from kafka_pg_pipeline_tests.fix_servers import connect
 from kafka_pg_pipeline_tests.fix_streams import Bench
 from kafka_pg_pipeline_tests.waiting import wait_until
 
-pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
-
 ROLES = ("kafka_pg_loader", "kafka_pg_operator", "kafka_pg_reader")
 PASSWORD = uuid.uuid4().hex
 

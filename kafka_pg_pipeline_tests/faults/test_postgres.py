@@ -114,7 +114,7 @@ def test_ended_backends_are_retried_for_as_long_as_batches_are_committed_between
 
     It is not noticed where they are idle, or where a COMMIT turns out to have arrived.
     """
-    bench = frail_bench.with_stream(batch=BatchSettings(max_rows=5))
+    bench = frail_bench.with_stream(batch=BatchSettings(max_rows=8))
     loader = make_loaders(bench).start("after_copy:sleep:0.05")
     while loader.said().count(RETRY) <= RETRIES:
         before = bench.count()
@@ -389,7 +389,7 @@ def test_a_position_held_for_good_fails_the_run_in_time(
         loader = make_loaders(bench).start()
         said = loader.fail()
         cursor.execute("ROLLBACK")
-    assert said.count(RETRY) == RETRIES
+    assert said.count(RETRY) >= RETRIES
     assert "another session held a lock" in said
     assert bench.count() == 1000
 

@@ -10,8 +10,6 @@ from kafka_pg_pipeline.errors import KafkaUnavailableError, TopicMissingError
 from kafka_pg_pipeline.settings.models import KafkaSettings
 from kafka_pg_pipeline_tests.kafka.resources import assert_released, count_resources
 
-pytestmark = pytest.mark.kafka
-
 
 def test_open_transaction_stands_between_stable_end_and_high_watermark(topics, inspect):
     topic = topics.create()

@@ -11,7 +11,7 @@ from kafka_pg_pipeline.settings.models import KafkaSettings
 from kafka_pg_pipeline_tests.kafka.harness import open_topics, read_until
 from kafka_pg_pipeline_tests.kafka.resources import assert_released, count_resources
 
-pytestmark = [pytest.mark.kafka, pytest.mark.faults]
+pytestmark = pytest.mark.faults
 
 REQUEST_TIMEOUT_SECONDS = 4.0
 

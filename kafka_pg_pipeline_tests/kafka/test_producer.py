@@ -8,8 +8,6 @@ from kafka_pg_pipeline.errors import TopicMissingError
 from kafka_pg_pipeline_tests.kafka.harness import read_until
 from kafka_pg_pipeline_tests.kafka.resources import assert_released, count_resources
 
-pytestmark = pytest.mark.kafka
-
 
 def test_every_value_is_acknowledged_and_can_be_read(topics, settings, read):
     topic = topics.create(partitions=3)

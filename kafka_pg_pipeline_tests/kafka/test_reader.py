@@ -14,8 +14,6 @@ from kafka_pg_pipeline.errors import (
 from kafka_pg_pipeline_tests.kafka.harness import read_until
 from kafka_pg_pipeline_tests.kafka.resources import assert_released, count_resources
 
-pytestmark = pytest.mark.kafka
-
 CANARY = "canary-4111"
 
 

@@ -10,8 +10,6 @@ from kafka_pg_pipeline_tests.kafka.conftest import PASSWORD
 from kafka_pg_pipeline_tests.kafka.harness import read_until
 from kafka_pg_pipeline_tests.kafka.resources import assert_released, count_resources
 
-pytestmark = pytest.mark.kafka
-
 
 def login(broker, password=PASSWORD, mechanism="PLAIN"):
     return KafkaSettings(

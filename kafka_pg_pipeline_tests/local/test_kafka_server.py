@@ -20,8 +20,6 @@ from kafka_pg_pipeline.local.kafka_probe import count_brokers
 from kafka_pg_pipeline.local.kafka_server import KafkaServer
 from kafka_pg_pipeline_tests.local import clients
 
-pytestmark = pytest.mark.kafka
-
 
 def test_started_broker_takes_and_gives_records(broker: KafkaServer) -> None:
     clients.create_topic(broker, "round-trip")

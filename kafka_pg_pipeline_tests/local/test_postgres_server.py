@@ -17,8 +17,6 @@ from kafka_pg_pipeline.local.errors import LocalStackError
 from kafka_pg_pipeline.local.postgres_server import PostgresServer
 from kafka_pg_pipeline_tests.local import clients
 
-pytestmark = pytest.mark.postgres
-
 DEBIAN = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 
 

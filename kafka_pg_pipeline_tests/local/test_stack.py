@@ -17,8 +17,6 @@ from kafka_pg_pipeline.local.errors import LocalStackError
 from kafka_pg_pipeline.local.stack import LocalStack, default_home
 from kafka_pg_pipeline_tests.local import clients
 
-pytestmark = [pytest.mark.kafka, pytest.mark.postgres]
-
 SECRET = "not-for-the-process-list"
 UP = (
     "import pathlib, sys\n"

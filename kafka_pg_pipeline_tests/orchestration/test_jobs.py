@@ -13,6 +13,7 @@ from kafka_pg_pipeline import failpoints
 from kafka_pg_pipeline.definitions import build_definitions
 from kafka_pg_pipeline.orchestration import failures
 from kafka_pg_pipeline.orchestration.loading import consume_stream, load_plan
+from kafka_pg_pipeline.pipeline import load
 from kafka_pg_pipeline.settings.file import LoadedSettings
 from kafka_pg_pipeline.settings.models import BatchSettings, PipelineSettings
 from kafka_pg_pipeline_tests.fix_servers import connect
@@ -136,7 +137,7 @@ def test_an_old_plan_carried_out_again_loads_nothing_twice(bench: Bench) -> None
     bench.create_topic()
     bench.produce([{"id": number} for number in range(20)])
 
-    def load(plan: Any, run_id: str) -> int:
+    def carry_out(plan: Any, run_id: str) -> int:
         report = load_plan(
             plan, bench.stream, bench.endpoints, run_id=run_id, log=logging.getLogger("test")
         )
@@ -150,10 +151,10 @@ def test_an_old_plan_carried_out_again_loads_nothing_twice(bench: Bench) -> None
         max_records=None,
         max_seconds=None,
     )
-    assert load(plan, "first") == 20
+    assert carry_out(plan, "first") == 20
     bench.produce([{"id": number} for number in range(20, 25)])
     assert bench.load().counts.rows == 5
-    assert load(plan, "again") == 0
+    assert carry_out(plan, "again") == 0
     bench.assert_exactly_once()
 
 
@@ -214,6 +215,7 @@ def test_a_retried_load_tells_what_its_first_attempt_loaded_too(
     """The second batch meets a held position until Dagster has tried the op again."""
     monkeypatch.setattr(failures, "_LEAST_WAIT_SECONDS", 0.0)
     monkeypatch.setattr(failures, "_MOST_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(load, "PATIENCE_SECONDS", 0.0)
     bench = bench.with_postgres(lock_timeout_seconds=0.2)
     bench = bench.with_stream(batch=BatchSettings(max_rows=100))
     bench.create_topic()
@@ -264,6 +266,7 @@ def test_what_can_pass_is_retried(
     """Another session holds the position for longer than the loader's own retries."""
     monkeypatch.setattr(failures, "_LEAST_WAIT_SECONDS", 0.0)
     monkeypatch.setattr(failures, "_MOST_WAIT_SECONDS", 0.5)
+    monkeypatch.setattr(load, "PATIENCE_SECONDS", 0.0)
     bench = bench.with_postgres(lock_timeout_seconds=0.2)
     bench.create_topic()
     bench.produce([{"id": 1}])

@@ -42,6 +42,14 @@ def pytest_configure(config: pytest.Config) -> None:
         )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What a test needs is told by its fixtures."""
+    for item in items:
+        for marker in ("kafka", "postgres"):
+            if {marker, f"own_{marker}"} & set(getattr(item, "fixturenames", ())):
+                item.add_marker(marker)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """In CI nothing may be missing: a skipped test counts as failed."""
