@@ -15,7 +15,8 @@ install: $(VENV)/installed ## create .venv/ with all that demo and test need
 $(VENV)/installed: pyproject.toml setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[local,test,dev]'
+	@# setuptools warns of every editable installation, which reads like a failure of ours.
+	PYTHONWARNINGS=ignore $(BIN)/python -m pip install --quiet --editable '.[local,test,dev]'
 	touch $@
 
 demo: install ## start a local Kafka and PostgreSQL, produce events and load them

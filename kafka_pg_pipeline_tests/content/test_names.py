@@ -33,6 +33,8 @@ NAMES = [
     "café",  # composed
     "cafe\u0301",  # decomposed: another name
     "0",
+    "kafka_pg_line",  # what the stage calls its own column
+    "kafka_pg_line_",
 ]
 TABLES = ["Wei\"rd %s ta'ble", "%d", "größe " + "é" * 27 + "x", "a, line 2, column b", "x" * 63]
 PARTITION, OFFSET = 'kafka % "partition"', "kafka %s offset"

@@ -70,7 +70,7 @@ def find_rejections(
     if not target.plain:
         with limited():
             create_stage(cursor, target.name, chunks)
-            index_stage(cursor)
+            index_stage(cursor, chunks)
     found: list[list[Rejection]] = []
     for numbered in number_chunks(chunks):
         left = most - sum(map(len, found))

@@ -21,7 +21,6 @@ from kafka_pg_pipeline.domain.tables import TableName
 
 # Qualified: a table of that name elsewhere in the role's search path is none of ours.
 STAGE = sql.Identifier("pg_temp", "kafka_pg_stage")
-_LINE = sql.Identifier("kafka_pg_line")
 # psycopg2 asks for this much text at a time; its default of 8 KiB costs a call into Python each.
 _COPY_PIECE_BYTES = 1 << 18
 _FAILPOINT = "in_copy"
@@ -29,20 +28,34 @@ _FAILPOINT = "in_copy"
 
 @dataclass(frozen=True, slots=True)
 class NumberedChunk:
-    """A chunk, and the number that its first line has in the stage."""
+    """A chunk, the number of its first line in the stage, and the stage's column for numbers."""
 
     chunk: CopyChunk
     first: int
+    line: sql.Identifier
 
 
 def number_chunks(chunks: Sequence[CopyChunk]) -> list[NumberedChunk]:
     """Number the lines of a batch through all its chunks."""
     numbered = []
-    first = 0
+    first, line = 0, _line_column(chunks)
     for chunk in chunks:
-        numbered.append(NumberedChunk(chunk, first))
+        numbered.append(NumberedChunk(chunk, first, line))
         first += len(chunk.lines)
     return numbered
+
+
+def _line_column(chunks: Sequence[CopyChunk]) -> sql.Identifier:
+    """The stage's column for the lines' numbers: a name that no column of the batch has."""
+    taken = set(_all_columns(chunks))
+    name = "kafka_pg_line"
+    while name in taken:
+        name += "_"
+    return sql.Identifier(name)
+
+
+def _all_columns(chunks: Sequence[CopyChunk]) -> list[str]:
+    return list(dict.fromkeys(column for chunk in chunks for column in chunk.columns))
 
 
 def target_identifier(name: TableName) -> sql.Identifier:
@@ -84,25 +97,29 @@ def names_of(columns: Sequence[str]) -> list[sql.Identifier]:
 
 def create_stage(cursor: Cursor, target: TableName, chunks: Sequence[CopyChunk]) -> None:
     """Create an empty stage for these chunks; it vanishes with the transaction."""
-    columns = list(dict.fromkeys(column for chunk in chunks for column in chunk.columns))
     cursor.execute(
         sql.SQL(
             "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS"
             " SELECT NULL::bigint AS {}, {} FROM {} WITH NO DATA"
-        ).format(STAGE, _LINE, sql.SQL(", ").join(names_of(columns)), target_identifier(target))
+        ).format(
+            STAGE,
+            _line_column(chunks),
+            sql.SQL(", ").join(names_of(_all_columns(chunks))),
+            target_identifier(target),
+        )
     )
 
 
-def index_stage(cursor: Cursor) -> None:
+def index_stage(cursor: Cursor, chunks: Sequence[CopyChunk]) -> None:
     """Let many small ranges be read without reading the whole stage for each."""
-    cursor.execute(sql.SQL("CREATE INDEX ON {} ({})").format(STAGE, _LINE))
+    cursor.execute(sql.SQL("CREATE INDEX ON {} ({})").format(STAGE, _line_column(chunks)))
 
 
 def copy_to_stage(cursor: Cursor, numbered: NumberedChunk, start: int, end: int) -> None:
     """COPY the lines [start, end) of a chunk into the stage."""
     chunk = numbered.chunk
     lines = [f"{numbered.first + index}\t{chunk.lines[index]}" for index in range(start, end)]
-    copy_lines(cursor, STAGE, (_LINE, *names_of(chunk.columns)), lines)
+    copy_lines(cursor, STAGE, (numbered.line, *names_of(chunk.columns)), lines)
 
 
 def insert_staged(
@@ -118,7 +135,7 @@ def insert_staged(
             target=target_identifier(target),
             names=sql.SQL(", ").join(names_of(numbered.chunk.columns)),
             stage=STAGE,
-            line=_LINE,
+            line=numbered.line,
             start=sql.Literal(numbered.first + start),
             end=sql.Literal(numbered.first + end),
         )

@@ -220,7 +220,7 @@ class PostgresWriter:
         for numbered in number_chunks(batch.chunks):
             copy_to_stage(cursor, numbered, 0, len(numbered.chunk.lines))
         if len(batch.chunks) > _FEW_CHUNKS:
-            index_stage(cursor)
+            index_stage(cursor, batch.chunks)
         failpoints.reach("after_copy")
 
     def _lock_positions(self, cursor: Cursor, batch: EncodedBatch) -> None:
