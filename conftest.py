@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--soak-seconds",
         type=float,
         default=20.0,
-        help="how long the soak test keeps breaking things (release check: 120)",
+        help="how long the soak test keeps breaking things (release check: 240)",
     )
 
 
