@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from kafka_pg_pipeline.assembly.session import StreamSession
-from kafka_pg_pipeline.domain.offsets import OffsetRange, Position, TopicSnapshot
+from kafka_pg_pipeline.domain.offsets import OffsetRange, Position, TopicSnapshot, was_loaded
 from kafka_pg_pipeline.domain.planning import check_identity, covered, plan_partitions
 from kafka_pg_pipeline.domain.status import CommittedBatch, PartitionLag, StoredPartition
 from kafka_pg_pipeline.errors import IncarnationChangedError, PipelineError, TargetError
@@ -79,21 +79,23 @@ def fetch_ranges(session: StreamSession, snapshot: TopicSnapshot) -> tuple[Offse
     """What a run against these ends would cover, by partition.
 
     Raises:
-        TerminalError: the topic is another one, ends too early or has lost unread records.
+        TerminalError: the topic is another one, ends too early or has lost unread records; or the
+            table is gone, or is none that may be filled.
 
     """
     positions = fetch_positions(session)
     for position in positions:
         check_identity(position.identity, snapshot.identity, snapshot.topic, stream=session.name)
-    known = {position.partition for position in positions}
+    starts = place_new_partitions(session.stream, snapshot, positions, session.inspector)
     arriving = tuple(
         Position(partition, snapshot.identity, incarnation=1, epoch=1, next_offset=offset)
-        for partition, offset in fetch_next_offsets(session, snapshot).items()
-        if partition not in known
+        for partition, offset in starts.items()
     )
     plans = plan_partitions(
         (*positions, *arriving), snapshot, session.stream.on_data_loss, stream=session.name
     )
+    if was_loaded(positions) and session.catalog.fetch_target() is None:
+        raise TargetError(describe_loss(session.name, session.stream))
     return tuple(sorted(covered(plans), key=lambda piece: piece.partition))
 
 
@@ -130,9 +132,6 @@ def find_problem(session: StreamSession, snapshot: TopicSnapshot) -> PipelineErr
         fetch_ranges(session, snapshot)
     except PipelineError as error:
         return error
-    was_loaded = any(position.tail is not None for position in fetch_positions(session))
-    if was_loaded and session.catalog.fetch_target() is None:
-        return TargetError(describe_loss(session.name, session.stream))
     return None
 
 

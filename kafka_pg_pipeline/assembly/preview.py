@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from kafka_pg_pipeline.assembly.overview import (
     fetch_positions,
     fetch_ranges,
-    find_problem,
     limit_snapshot,
 )
 from kafka_pg_pipeline.assembly.session import StreamSession, build_budget
-from kafka_pg_pipeline.domain.offsets import OffsetRange, TopicSnapshot
+from kafka_pg_pipeline.domain.offsets import OffsetRange, TopicSnapshot, was_loaded
 from kafka_pg_pipeline.domain.planning import count_blocked
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.tables import Column, TableName, TargetTable
@@ -76,9 +75,6 @@ def preview_run(session: StreamSession) -> RunPreview:
 
     """
     snapshot = freeze_plan(session.name, session.stream, session.inspector).snapshot
-    problem = find_problem(session, snapshot)
-    if problem is not None:
-        raise problem
     ranges = fetch_ranges(session, snapshot)
     catalog = PreviewCatalog(session)
     sample: list[Record] = []
@@ -112,8 +108,8 @@ def _find_stop(
         return f"{rejected:,} of the records looked at would be rejected, {allowed:,} may be"
     if target is None:
         return None
-    was_loaded = any(position.tail is not None for position in fetch_positions(session))
-    if not was_loaded and look_at_fields(sample[:LOOKED_AT], target).is_foreign:
+    is_new = not was_loaded(fetch_positions(session))
+    if is_new and look_at_fields(sample[:LOOKED_AT], target).is_foreign:
         return describe_foreign(session.name, session.stream)
     return None
 
@@ -132,7 +128,7 @@ def preview_target(
         session.stream,
         catalog,
         lambda: read_sample(snapshot, session.open_reader),
-        was_loaded=any(position.tail is not None for position in fetch_positions(session)),
+        was_loaded=was_loaded(fetch_positions(session)),
     )
     if session.has_state:
         session.positions.check_rivals(target)

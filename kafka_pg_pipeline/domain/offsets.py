@@ -3,6 +3,7 @@
 ``next_offset`` is always the first offset not yet covered; an ``end_offset`` is exclusive.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -79,3 +80,8 @@ class OffsetRange:
 
     def __str__(self) -> str:
         return f"[{self.partition}]@{self.start_offset}..{self.end_offset}"
+
+
+def was_loaded(positions: Iterable[Position]) -> bool:
+    """True where a stream has loaded a record: the batch of its first one stored a tail."""
+    return any(position.tail is not None for position in positions)

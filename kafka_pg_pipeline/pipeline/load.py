@@ -16,7 +16,7 @@ from itertools import islice
 import tenacity
 
 from kafka_pg_pipeline.domain.batches import EncodedBatch, WriteResult, WriteStatus
-from kafka_pg_pipeline.domain.offsets import Position, TopicIdentity, TopicSnapshot
+from kafka_pg_pipeline.domain.offsets import Position, TopicIdentity, TopicSnapshot, was_loaded
 from kafka_pg_pipeline.domain.planning import (
     LoadPlan,
     PartitionPlan,
@@ -160,6 +160,9 @@ class StreamLoader:
                     plans = tuple(random.sample(plans, min(width, len(plans))))
                 status = self._load_partitions(plans, target, run, rule, listener)
             except RetentionGapError:
+                run.gaps += 1
+                if run.gaps > _MOST_GAPS:
+                    raise
                 self._face_gap(run)
                 continue
             if status is WriteStatus.FENCED:
@@ -179,15 +182,14 @@ class StreamLoader:
         if run.lag_before is None:
             run.lag_before = count_available(positions, run.snapshot)
         plans = self._plan_partitions(run, positions)
-        was_loaded = any(position.tail is not None for position in positions)
-        if not plans and not was_loaded:
+        if not plans and not was_loaded(positions):
             return None
         target = ensure_target(
             self._name,
             self._stream,
             self._ports.catalog,
             lambda: read_sample(run.snapshot, self._ports.open_reader),
-            was_loaded=was_loaded,
+            was_loaded=was_loaded(positions),
         )
         self._note_target(target, run)
         return (target, plans) if plans else None
@@ -314,9 +316,6 @@ class StreamLoader:
 
     def _face_gap(self, run: _Run) -> None:
         """Retention overtook the run: raise with the lost range, or let the next round note it."""
-        run.gaps += 1
-        if run.gaps > _MOST_GAPS:
-            raise
         run.snapshot = self._ports.inspector.fetch_snapshot(self._stream.topic)
         self._plan_partitions(run, self._ports.positions.fetch_positions())
 

@@ -36,9 +36,13 @@ def materialization(result: Any) -> dg.AssetMaterialization:
     return events[0].materialization
 
 
+def failure_of(result: Any) -> Any:
+    [failed] = [e for e in result.all_events if e.event_type_value == "STEP_FAILURE"]
+    return failed.step_failure_data
+
+
 def failure_text(result: Any) -> str:
-    failed = [e for e in result.all_events if e.event_type_value == "STEP_FAILURE"]
-    data = failed[0].step_failure_data
+    data = failure_of(result)
     described = data.user_failure_data.description if data.user_failure_data else ""
     return f"{described} {data.error.to_string()}"
 
@@ -166,8 +170,7 @@ def test_what_needs_a_person_fails_at_once_with_the_cure(
     assert not result.success
     assert not [e for e in result.all_events if e.event_type_value == "STEP_UP_FOR_RETRY"]
     assert bench.stream.topic in failure_text(result)
-    [failed] = [e for e in result.all_events if e.event_type_value == "STEP_FAILURE"]
-    metadata = failed.step_failure_data.user_failure_data.metadata
+    metadata = failure_of(result).user_failure_data.metadata
     assert {name: value.value for name, value in metadata.items()} == {
         "kafka/error": "TopicMissingError",
         "kafka/stream": bench.name,
@@ -199,8 +202,7 @@ def test_no_server_and_bad_limits_are_told_in_one_message(
 
 
 def described(result: Any) -> str:
-    [failed] = [e for e in result.all_events if e.event_type_value == "STEP_FAILURE"]
-    data = failed.step_failure_data.user_failure_data
+    data = failure_of(result).user_failure_data
     assert data is not None
     return str(data.description)
 

@@ -1,6 +1,7 @@
 """Reads of the pipeline's own tables: status, and the invariants as SQL."""
 
 from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from psycopg2 import sql
@@ -18,6 +19,8 @@ from kafka_pg_pipeline.domain.reports import PartitionTotals
 from kafka_pg_pipeline.domain.status import CommittedBatch, StoredPartition
 from kafka_pg_pipeline.domain.tables import TargetTable
 from kafka_pg_pipeline.sql import load_queries
+
+_COUNTS = tuple(field.name for field in fields(BatchCounts))
 
 
 class PostgresInspection:
@@ -125,7 +128,7 @@ def _named(file: str, statements: Statements) -> list[tuple[str, sql.Composed]]:
 
 
 def _totals(row: Mapping[str, Any]) -> PartitionTotals:
-    counts = {name: row[name] for name in BatchCounts.__dataclass_fields__}
+    counts = {name: row[name] for name in _COUNTS}
     return PartitionTotals(
         OffsetRange(row["partition"], row["start_offset"], row["next_offset"]),
         BatchCounts(**counts),
