@@ -5,6 +5,7 @@ PipelineError
  ├── TransientError              the same call may succeed later; nothing was moved
  │    ├── KafkaUnavailableError
  │    │    └── TopicUnavailableError  a part of one topic has no leader; others may be fine
+ │    ├── RegistryUnavailableError
  │    ├── PostgresUnavailableError
  │    ├── ContentionError        a lock, deadlock or serialization conflict outlasted its retries
  │    └── OutcomeUnknownError    COMMIT was sent and its outcome could not be learned in time
@@ -43,6 +44,10 @@ class KafkaUnavailableError(TransientError):
 
 class TopicUnavailableError(KafkaUnavailableError):
     """The cluster answers, but a part of this topic has no leader now."""
+
+
+class RegistryUnavailableError(TransientError):
+    """The schema registry did not answer in time."""
 
 
 class PostgresUnavailableError(TransientError):

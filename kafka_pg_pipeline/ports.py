@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from kafka_pg_pipeline.domain.batches import EncodedBatch, WriteResult
+from kafka_pg_pipeline.domain.documents import Decoded
 from kafka_pg_pipeline.domain.offsets import Position, TopicIdentity, TopicSnapshot
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.tables import Column, TargetTable
@@ -47,6 +48,19 @@ class RecordReader(Protocol):
 
     def close(self) -> None:
         """Release connections and threads; safe to call twice."""
+
+
+class RecordDecoder(Protocol):
+    """Turns the bytes of a record's value, or of its key, into a JSON document.
+
+    Raises:
+        Rejected: the bytes are not of the format, or name a schema that the registry does not
+            know; the record becomes a dead letter.
+        RegistryUnavailableError: the schema could not be fetched now; nothing is moved.
+    """
+
+    def decode(self, data: bytes) -> Decoded:
+        """What the bytes say; see ``Decoded``."""
 
 
 class ReaderFactory(Protocol):

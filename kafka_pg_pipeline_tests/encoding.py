@@ -7,8 +7,16 @@ from typing import Any, NamedTuple
 from kafka_pg_pipeline.domain.batches import CopyChunk
 from kafka_pg_pipeline.domain.column_types import describe_type
 from kafka_pg_pipeline.domain.records import DeadLetter, Reason
-from kafka_pg_pipeline.domain.tables import Column, MetadataField, TableName, TargetTable
-from kafka_pg_pipeline.pipeline.decode_json import JsonDecoder, Rejected
+from kafka_pg_pipeline.domain.tables import (
+    Attribute,
+    Column,
+    MetadataField,
+    TableName,
+    TargetTable,
+    ValueField,
+)
+from kafka_pg_pipeline.domain.verdicts import Rejected
+from kafka_pg_pipeline.pipeline.decode_json import JsonDecoder
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
 
 
@@ -41,8 +49,7 @@ def column(
         has_default=has_default,
         minimum=described.minimum,
         maximum=described.maximum,
-        field=None if metadata else name,
-        metadata=metadata,
+        source=Attribute(metadata) if metadata else ValueField(name),
     )
 
 

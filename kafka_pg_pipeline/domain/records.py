@@ -51,6 +51,13 @@ class Reason(str, Enum):
     OUT_OF_RANGE = "out_of_range"
     WRONG_TYPE = "wrong_type"
     MISSING_VALUE = "missing_value"
+    MISSING_KEY = "missing_key"
+    NO_SCHEMA_ID = "no_schema_id"
+    UNKNOWN_SCHEMA = "unknown_schema"
+    UNDECODABLE = "undecodable"
+    NEW_FIELD = "new_field"
+    NAME_COLLISION = "name_collision"
+    TRANSFORM_FAILED = "transform_failed"
     REJECTED_BY_POSTGRESQL = "rejected_by_postgresql"
 
 

@@ -36,11 +36,54 @@ class MetadataField(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class ValueField:
+    """The field of that name of the record's value."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyField:
+    """The field of that name of the record's key, or a key that is no object as a whole."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """The last header of that name, as text."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """An attribute of the record itself."""
+
+    field: MetadataField
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """The same text in each row."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rest:
+    """An object of all the fields that no column takes."""
+
+
+Source = ValueField | KeyField | Header | Attribute | Constant | Rest
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
-    """One column that the loader fills.
+    """One column that the loader fills from its ``source``.
 
     ``type_name`` is PostgreSQL's ``format_type``. For INTEGER ``minimum`` and ``maximum`` bound
-    the value. ``field`` is the JSON field that fills it, unless ``metadata`` says otherwise.
+    the value.
     """
 
     name: str
@@ -50,8 +93,17 @@ class Column:
     has_default: bool = False
     minimum: int | None = None
     maximum: int | None = None
-    field: str | None = None
-    metadata: MetadataField | None = None
+    source: Source | None = None
+
+    @property
+    def field(self) -> str | None:
+        """Name of the value's field that fills the column; None where something else does."""
+        return self.source.name if isinstance(self.source, ValueField) else None
+
+    @property
+    def metadata(self) -> MetadataField | None:
+        """The attribute that fills the column; None where something else does."""
+        return self.source.field if isinstance(self.source, Attribute) else None
 
 
 @dataclass(frozen=True, slots=True)

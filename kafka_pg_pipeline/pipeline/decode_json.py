@@ -18,9 +18,9 @@ from msgspec.structs import astuple
 from kafka_pg_pipeline.domain.copy_text import NULL, escape
 from kafka_pg_pipeline.domain.records import Reason, Stage
 from kafka_pg_pipeline.domain.tables import Column, ColumnKind
+from kafka_pg_pipeline.domain.verdicts import Rejected, Unfit
 from kafka_pg_pipeline.pipeline.encode_literals import (
     MomentText,
-    Unfit,
     check_json,
     write_literal,
 )
@@ -38,16 +38,6 @@ _BRACKETS = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
 # An integer to msgspec, which has no negative zero; double precision has one.
 _NEGATIVE_ZERO = re.compile(rb"-0(?![0-9.eE])")
 _SURPRISES = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Unfit)
-
-
-class Rejected(Exception):  # noqa: N818 - a verdict on a record
-    """The record cannot become a row."""
-
-    def __init__(self, stage: Stage, reason: Reason, column: str | None = None) -> None:
-        super().__init__(reason.value)
-        self.stage = stage
-        self.reason = reason
-        self.column = column
 
 
 class _Absent(str):

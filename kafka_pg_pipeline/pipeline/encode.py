@@ -8,9 +8,9 @@ from typing import Any
 from kafka_pg_pipeline.domain.batches import CopyChunk
 from kafka_pg_pipeline.domain.records import DeadLetter, Reason, Record, Stage
 from kafka_pg_pipeline.domain.tables import TargetTable
+from kafka_pg_pipeline.domain.verdicts import Rejected, Unfit
 from kafka_pg_pipeline.errors import KafkaUnavailableError
-from kafka_pg_pipeline.pipeline.decode_json import UNSET, JsonDecoder, Rejected
-from kafka_pg_pipeline.pipeline.encode_literals import Unfit
+from kafka_pg_pipeline.pipeline.decode_json import UNSET, JsonDecoder
 from kafka_pg_pipeline.pipeline.encode_metadata import MetadataUnfit, MetadataWriter
 
 # Records that are encoded at once, column by column, while none of them surprises. Larger blocks

@@ -16,6 +16,7 @@ from typing import Any
 
 from kafka_pg_pipeline.domain.records import Reason
 from kafka_pg_pipeline.domain.tables import Column, ColumnKind
+from kafka_pg_pipeline.domain.verdicts import Unfit
 
 # numeric's own limits (PostgreSQL documentation, 8.1.2): digits before and after the point.
 _NUMERIC_DIGITS_BEFORE = 131_072
@@ -38,14 +39,6 @@ _BOOLEAN_WORDS = frozenset(
     for length in range(least, len(word) + 1)
 ) | {"0", "1"}
 _HEX_BYTES = re.compile(r"\\x([0-9a-fA-F]{2})*")
-
-
-class Unfit(Exception):  # noqa: N818 - a verdict on a value, caught where the record is known
-    """The value cannot become one of the column's type."""
-
-    def __init__(self, reason: Reason) -> None:
-        super().__init__(reason.value)
-        self.reason = reason
 
 
 def write_literal(column: Column, literal: str) -> str | None:

@@ -8,7 +8,14 @@ from decimal import Decimal, InvalidOperation
 import msgspec
 
 from kafka_pg_pipeline.domain.column_types import describe_type
-from kafka_pg_pipeline.domain.tables import NAME_BYTES, Column, MetadataField
+from kafka_pg_pipeline.domain.tables import (
+    NAME_BYTES,
+    Attribute,
+    Column,
+    MetadataField,
+    Source,
+    ValueField,
+)
 from kafka_pg_pipeline.errors import TargetError
 
 _BOM = b"\xef\xbb\xbf"
@@ -74,12 +81,13 @@ def infer_columns(
     names = list(dict.fromkeys([*seen, *overrides]))
     _check_names(names, list(metadata.values()))
     columns = [
-        _column(name, overrides.get(name) or _choose_type(seen[name]), field=name) for name in names
+        _column(name, overrides.get(name) or _choose_type(seen[name]), ValueField(name))
+        for name in names
     ]
     return (
         *columns,
         *(
-            _column(name, _METADATA_TYPES[field], metadata=field)
+            _column(name, _METADATA_TYPES[field], Attribute(field))
             for field, name in metadata.items()
         ),
     )
@@ -159,13 +167,7 @@ def _choose_type(kinds: set[str]) -> str:
     return "double precision" if kinds <= {"integer", "double"} else "numeric"
 
 
-def _column(
-    name: str,
-    type_name: str,
-    *,
-    field: str | None = None,
-    metadata: MetadataField | None = None,
-) -> Column:
+def _column(name: str, type_name: str, source: Source) -> Column:
     base, bracket, _ = re.sub(r"\(.*?\)", "", type_name).lower().partition("[")
     base = base.strip()
     described = describe_type(_CATALOG_NAMES.get(base, base), is_array=bool(bracket))
@@ -175,8 +177,7 @@ def _column(
         kind=described.kind,
         minimum=described.minimum,
         maximum=described.maximum,
-        field=field,
-        metadata=metadata,
+        source=source,
     )
 
 

@@ -16,10 +16,12 @@ from kafka_pg_pipeline.adapters.postgres.staging import target_identifier
 from kafka_pg_pipeline.domain.column_types import describe_type
 from kafka_pg_pipeline.domain.tables import (
     NAME_BYTES,
+    Attribute,
     Column,
     MetadataField,
     TableName,
     TargetTable,
+    ValueField,
 )
 from kafka_pg_pipeline.errors import TargetError
 
@@ -145,6 +147,5 @@ class PostgresCatalog:
             has_default=row["has_default"],
             minimum=described.minimum,
             maximum=described.maximum,
-            field=None if metadata else row["name"],
-            metadata=metadata,
+            source=Attribute(metadata) if metadata else ValueField(row["name"]),
         )
