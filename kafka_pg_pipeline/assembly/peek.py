@@ -13,6 +13,7 @@ from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
 from kafka_pg_pipeline.pipeline.plan import freeze_plan
 from kafka_pg_pipeline.pipeline.sample import read_sample
+from kafka_pg_pipeline.settings.models import StreamSettings
 
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
@@ -66,7 +67,7 @@ def peek_records(
     if sample:
         target = preview_target(session, snapshot, catalog)
         sample.sort(key=lambda record: (record.partition, record.offset))
-        records = encode_records(sample[:count], target, session.stream.topic)
+        records = encode_records(sample[:count], target, session.stream)
     return Peek(
         stream=session.name,
         topic=session.stream.topic,
@@ -78,10 +79,10 @@ def peek_records(
 
 
 def encode_records(
-    sample: list[Record], target: TargetTable, topic: str
+    sample: list[Record], target: TargetTable, stream: StreamSettings
 ) -> tuple[PeekedRecord, ...]:
     """Encode records one by one, as the loader does, and take the rows apart again."""
-    encoder = RowEncoder(target, topic=topic)
+    encoder = RowEncoder(target, topic=stream.topic, mode=stream.write_mode)
     booleans = {c.name for c in target.columns if c.kind is ColumnKind.BOOLEAN}
     found = []
     for record in sample:

@@ -20,6 +20,7 @@ from kafka_pg_pipeline.pipeline.plan import freeze_plan
 from kafka_pg_pipeline.pipeline.sample import read_sample
 from kafka_pg_pipeline.pipeline.target import describe_foreign, ensure_target
 from kafka_pg_pipeline.ports import TargetCatalog
+from kafka_pg_pipeline.settings.models import StreamSettings
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ class PreviewCatalog:
     def __init__(self, session: StreamSession) -> None:
         self._catalog: TargetCatalog = session.catalog
         self._table = TableName.parse(session.stream.table)
+        self._key = session.stream.key
         self.created: tuple[Column, ...] | None = None
 
     def fetch_target(self) -> TargetTable | None:
@@ -64,7 +66,7 @@ class PreviewCatalog:
     def create_target(self, columns: Sequence[Column]) -> TargetTable:
         """The table as it would be."""
         self.created = tuple(columns)
-        return TargetTable(self._table, oid=0, columns=self.created, plain=True)
+        return TargetTable(self._table, oid=0, columns=self.created, plain=not self._key)
 
 
 def preview_run(session: StreamSession) -> RunPreview:
@@ -85,7 +87,7 @@ def preview_run(session: StreamSession) -> RunPreview:
             session.open_reader,
         )
         target = preview_target(session, snapshot, catalog)
-    rejected = count_rejected(sample, target, session.stream.topic) if target else {}
+    rejected = count_rejected(sample, target, session.stream) if target else {}
     return RunPreview(
         stream=session.name,
         topic=session.stream.topic,
@@ -135,9 +137,11 @@ def preview_target(
     return target
 
 
-def count_rejected(sample: Sequence[Record], target: TargetTable, topic: str) -> Mapping[str, int]:
+def count_rejected(
+    sample: Sequence[Record], target: TargetTable, stream: StreamSettings
+) -> Mapping[str, int]:
     """Records that could not become rows, by reason; PostgreSQL itself is not asked."""
-    builder = RowEncoder(target, topic=topic).start_batch()
+    builder = RowEncoder(target, topic=stream.topic, mode=stream.write_mode).start_batch()
     builder.add(sample)
     return dict(Counter(letter.reason.value for letter in builder.dead_letters).most_common())
 

@@ -89,7 +89,9 @@ def open_session(
             endpoints.kafka, isolation=stream.isolation, client_id=client_id
         )
         positions = PostgresPositions(primary, stream=name, topic=stream.topic)
-        catalog = PostgresCatalog(primary, stream=name, table=table, metadata=stream.metadata)
+        catalog = PostgresCatalog(
+            primary, stream=name, table=table, metadata=stream.metadata, key=stream.key
+        )
 
         def open_writer(target: TargetTable) -> "closing[PostgresWriter]":
             return closing(
@@ -100,6 +102,7 @@ def open_session(
                     topic=stream.topic,
                     run_id=run_id,
                     loader=f"{socket.gethostname()}:{os.getpid()}",
+                    mode=stream.write_mode,
                     budget=build_budget(stream),
                 )
             )
@@ -112,7 +115,9 @@ def open_session(
             open_reader=open_reader,
             positions=positions,
             catalog=catalog,
-            inspection=PostgresInspection(primary, stream=name, topic=stream.topic),
+            inspection=PostgresInspection(
+                primary, stream=name, topic=stream.topic, mode=stream.write_mode
+            ),
             moves=OperatorMoves(primary, stream=name, topic=stream.topic),
             loader=StreamLoader(name, stream, ports),
             pending_migrations=pending,

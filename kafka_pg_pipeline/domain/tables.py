@@ -1,5 +1,6 @@
 """The target table, as its catalog describes it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -24,7 +25,10 @@ class ColumnKind(str, Enum):
 
 
 class MetadataField(str, Enum):
-    """The record's own attributes that a metadata column can hold."""
+    """The record's own attributes that a metadata column can hold.
+
+    INCARNATION counts how often the topic was created again, from 1, as the position does.
+    """
 
     TOPIC = "topic"
     PARTITION = "partition"
@@ -33,6 +37,7 @@ class MetadataField(str, Enum):
     TIMESTAMP_TYPE = "timestamp_type"
     KEY = "key"
     HEADERS = "headers"
+    INCARNATION = "incarnation"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,17 +134,37 @@ class TargetTable:
 
     ``plain`` says that nothing but the table itself sees a row arrive (no unique index, primary
     key, exclusion constraint, foreign key or user trigger), so that rows may be copied straight
-    into it ahead of the compare-and-swap.
+    into it ahead of the compare-and-swap. ``unique_keys`` are the sets of columns that tell its
+    rows apart.
     """
 
     name: TableName
     oid: int
     columns: tuple[Column, ...]
     plain: bool
+    unique_keys: tuple[frozenset[str], ...] = ()
 
     @property
     def offset_columns(self) -> tuple[str, str] | None:
         """The columns that hold partition and offset; None where either is missing."""
-        names = {column.metadata: column.name for column in self.columns if column.metadata}
+        names = self._attribute_columns
         partition, offset = names.get(MetadataField.PARTITION), names.get(MetadataField.OFFSET)
         return (partition, offset) if partition and offset else None
+
+    @property
+    def version_columns(self) -> tuple[str, str, str]:
+        """The columns that hold partition, offset and incarnation: which record a row is of.
+
+        Raises:
+            KeyError: one is missing.
+        """
+        names = self._attribute_columns
+        return (
+            names[MetadataField.PARTITION],
+            names[MetadataField.OFFSET],
+            names[MetadataField.INCARNATION],
+        )
+
+    @property
+    def _attribute_columns(self) -> Mapping[MetadataField, str]:
+        return {column.metadata: column.name for column in self.columns if column.metadata}

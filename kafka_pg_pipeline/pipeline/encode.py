@@ -1,17 +1,22 @@
 """Records to COPY lines: one builder a batch, grouped by the columns that the lines fill."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any
 
-from kafka_pg_pipeline.domain.batches import CopyChunk
+from kafka_pg_pipeline.domain.batches import BatchCounts, CopyChunk
+from kafka_pg_pipeline.domain.documents import Change, Decoded
+from kafka_pg_pipeline.domain.modes import APPEND, Mode, WriteMode
 from kafka_pg_pipeline.domain.records import DeadLetter, Reason, Record, Stage
-from kafka_pg_pipeline.domain.tables import TargetTable
+from kafka_pg_pipeline.domain.tables import Column, TargetTable
 from kafka_pg_pipeline.domain.verdicts import Rejected, Unfit
 from kafka_pg_pipeline.errors import KafkaUnavailableError
 from kafka_pg_pipeline.pipeline.decode_json import UNSET, JsonDecoder
-from kafka_pg_pipeline.pipeline.encode_metadata import MetadataUnfit, MetadataWriter
+from kafka_pg_pipeline.pipeline.encode_deletions import DeletionEncoder
+from kafka_pg_pipeline.pipeline.encode_metadata import MetadataWriter
+from kafka_pg_pipeline.ports import RecordDecoder
 
 # Records that are encoded at once, column by column, while none of them surprises. Larger blocks
 # gain next to nothing and lose more to a surprise.
@@ -19,17 +24,36 @@ _BLOCK = 256
 
 
 class RowEncoder:
-    """Encodes the records of one topic for one table; makes a builder for each batch."""
+    """Encodes the records of one topic for one table; makes a builder for each batch.
 
-    def __init__(self, target: TargetTable, *, topic: str) -> None:
-        values = [column for column in target.columns if column.metadata is None]
-        metadata = [column for column in target.columns if column.metadata is not None]
+    ``value_decoder`` and ``key_decoder`` turn values and keys into JSON documents; without them
+    values are JSON, and keys are text. ``incarnations`` are those of the partitions' positions.
+    """
+
+    def __init__(
+        self,
+        target: TargetTable,
+        *,
+        topic: str,
+        mode: WriteMode = APPEND,
+        value_decoder: RecordDecoder | None = None,
+        key_decoder: RecordDecoder | None = None,
+        incarnations: Mapping[int, int] = MappingProxyType({}),
+    ) -> None:
+        columns = [
+            _require(column) if column.name in mode.key else column for column in target.columns
+        ]
+        values = [column for column in columns if column.metadata is None]
+        metadata = [column for column in columns if column.metadata is not None]
+        self.mode = mode
+        self.value_decoder = value_decoder
         self.value_names = tuple(column.name for column in values)
         self.metadata_names = tuple(column.name for column in metadata)
         # The table of a topic without a record that may be read; see ``ensure_target``.
         self.is_blank = target.oid == 0 and not target.columns
         self.decoder = JsonDecoder(values)
-        self.metadata = MetadataWriter(metadata, topic)
+        self.metadata = MetadataWriter(metadata, topic, incarnations)
+        self.deletions = DeletionEncoder(columns, topic, mode, key_decoder, incarnations)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -40,20 +64,32 @@ class RowEncoder:
         """An empty batch."""
         return BatchBuilder(self)
 
-    def encode(self, record: Record) -> tuple[Any, ...]:
+    def decode(self, record: Record) -> Decoded:
+        """What a record says.
+
+        Raises:
+            Rejected: its value is not of the format.
+            RegistryUnavailableError: its schema could not be fetched.
+        """
+        if record.value is None:
+            return _TOMBSTONE
+        if self.value_decoder is None:
+            return Decoded(record.value)
+        return self.value_decoder.decode(record.value)
+
+    def encode(self, record: Record, document: bytes | None) -> tuple[Any, ...]:
         """One record's items in the order of ``names``, UNSET where a default applies.
 
         Raises:
-            Rejected: the record's value cannot become a row.
-            MetadataUnfit: one of its attributes cannot.
+            Rejected: the document, or one of the record's attributes, cannot become a row.
         """
-        return self.decoder.decode(record.value) + self.metadata.write(record)
+        return self.decoder.decode(document) + self.metadata.write(record)
 
     def encode_block(
-        self, records: Sequence[Record], values: Sequence[bytes | None]
+        self, records: Sequence[Record], documents: Sequence[bytes | None]
     ) -> tuple[tuple[str, ...], list[str]] | None:
         """Columns and lines of many records; None where one of them wants a closer look."""
-        block = self.decoder.decode_block(values)
+        block = self.decoder.decode_block(documents)
         if block is None:
             return None
         filled, columns = block
@@ -71,17 +107,19 @@ class BatchBuilder:
     """Collects the lines of one batch, in the order of its records.
 
     Lines are kept apart by the columns they fill, since a record that lacks the field of a column
-    with a default leaves it out, so that PostgreSQL's default applies. ``record_bytes`` counts
-    the keys, values and headers of all records, dead letters included; ``rows`` counts lines.
+    with a default leaves it out, so that PostgreSQL's default applies. ``records`` counts all
+    records added, and ``record_bytes`` their keys, values and headers.
     """
 
     def __init__(self, encoder: RowEncoder) -> None:
         self._encoder = encoder
         self._all = encoder.names
-        self._chunks: dict[tuple[str, ...], _Lines] = {}
+        self._chunks: dict[tuple[Change, tuple[str, ...]], _Lines] = {}
+        self.records = 0
         self.record_bytes = 0
-        self.rows = 0
         self.dead_letters: list[DeadLetter] = []
+        self.settled: dict[int, BatchCounts] = {}
+        self.truncates = False
 
     def add(self, records: Sequence[Record]) -> None:
         """Encode the records of one partition, in offset order.
@@ -89,6 +127,7 @@ class BatchBuilder:
         Raises:
             KafkaUnavailableError: there is no table yet, since the look at the topic's first
                 records did not show these.
+            RegistryUnavailableError: a schema could not be fetched.
         """
         if self._encoder.is_blank:
             raise KafkaUnavailableError(
@@ -99,31 +138,62 @@ class BatchBuilder:
             self._add_block(records[start : start + _BLOCK])
 
     def chunks(self) -> tuple[CopyChunk, ...]:
-        """The lines so far, one chunk for each list of columns."""
+        """The lines so far, one chunk for each change and list of columns."""
         return tuple(
-            CopyChunk(names, tuple(lines.texts), tuple(lines.records))
-            for names, lines in self._chunks.items()
+            CopyChunk(names, tuple(lines.texts), tuple(lines.records), change)
+            for (change, names), lines in self._chunks.items()
         )
 
     def _add_block(self, records: Sequence[Record]) -> None:
         values = [record.value for record in records]
         keys = [record.key for record in records]
+        self.records += len(records)
         self.record_bytes += sum(map(len, filter(None, values))) + sum(map(len, filter(None, keys)))
         self.record_bytes += sum(map(_count_bytes, filter(None, map(_fetch_headers, records))))
-        block = self._encoder.encode_block(records, values)
+        if self._encoder.value_decoder is None and None not in values:
+            self._write(records, values)
+        else:
+            self._change(records)
+
+    def _change(self, records: Sequence[Record]) -> None:
+        """Do what each record says, in their order."""
+        written: list[Record] = []
+        documents: list[bytes | None] = []
+        for record in records:
+            try:
+                document, change = self._encoder.decode(record)
+            except Rejected as verdict:
+                self._reject(record, verdict)
+                continue
+            if change is Change.WRITE or self._encoder.mode.mode is Mode.APPEND:
+                written.append(record)
+                documents.append(document)
+            elif self._encoder.mode.mode is not Mode.UPSERT or not self._encoder.mode.deletes:
+                self._settle(record, BatchCounts(ignored=1))
+            elif change is Change.DELETE:
+                self._delete(record, document)
+            else:
+                self._write(written, documents)
+                written, documents = [], []
+                self._truncate(record)
+        self._write(written, documents)
+
+    def _write(self, records: Sequence[Record], documents: Sequence[bytes | None]) -> None:
+        if not records:
+            return
+        block = self._encoder.encode_block(records, documents)
         if block is None:
-            for record in records:
-                self._add_one(record)
+            for record, document in zip(records, documents, strict=True):
+                self._write_one(record, document)
             return
         names, texts = block
-        lines = self._lines(names)
+        lines = self._lines(Change.WRITE, names)
         lines.texts += texts
         lines.records += records
-        self.rows += len(texts)
 
-    def _add_one(self, record: Record) -> None:
+    def _write_one(self, record: Record, document: bytes | None) -> None:
         try:
-            row = self._encoder.encode(record)
+            row = self._encoder.encode(record, document)
             names = self._all
             if UNSET in row:
                 names, row = _leave_out_unset(names, row)
@@ -131,19 +201,47 @@ class BatchBuilder:
                 # COPY cannot write a row of defaults alone.
                 raise Rejected(Stage.ENCODE, Reason.MISSING_VALUE)
         except Rejected as verdict:
-            letter = DeadLetter(record, verdict.stage, verdict.reason, verdict.column)
-            self.dead_letters.append(letter)
-        except MetadataUnfit as verdict:
-            letter = DeadLetter(record, Stage.ENCODE, verdict.reason, verdict.column.name)
-            self.dead_letters.append(letter)
+            self._reject(record, verdict)
         else:
-            lines = self._lines(names)
-            lines.texts.append(_line_format(names) % row)
-            lines.records.append(record)
-            self.rows += 1
+            self._add_line(Change.WRITE, names, row, record)
 
-    def _lines(self, names: tuple[str, ...]) -> "_Lines":
-        return self._chunks.setdefault(names, _Lines())
+    def _delete(self, record: Record, document: bytes | None) -> None:
+        deletions = self._encoder.deletions
+        try:
+            row = deletions.encode(record, document)
+        except Rejected as verdict:
+            self._reject(record, verdict)
+        else:
+            self._add_line(Change.DELETE, deletions.names, row, record)
+
+    def _truncate(self, record: Record) -> None:
+        """Nothing of what came before is left, in the table or in this batch."""
+        for lines in self._chunks.values():
+            for overtaken in lines.records:
+                self._settle(overtaken, BatchCounts(superseded=1))
+        self._chunks.clear()
+        self.truncates = True
+        self._settle(record, BatchCounts(deleted=1))
+
+    def _settle(self, record: Record, counts: BatchCounts) -> None:
+        known = self.settled.get(record.partition, BatchCounts())
+        self.settled[record.partition] = known + counts
+
+    def _reject(self, record: Record, verdict: Rejected) -> None:
+        reason = verdict.reason
+        if reason is Reason.MISSING_VALUE and verdict.column in self._encoder.mode.key:
+            reason = Reason.MISSING_KEY
+        self.dead_letters.append(DeadLetter(record, verdict.stage, reason, verdict.column))
+
+    def _add_line(
+        self, change: Change, names: tuple[str, ...], row: tuple[Any, ...], record: Record
+    ) -> None:
+        lines = self._lines(change, names)
+        lines.texts.append(_line_format(names) % row)
+        lines.records.append(record)
+
+    def _lines(self, change: Change, names: tuple[str, ...]) -> "_Lines":
+        return self._chunks.setdefault((change, names), _Lines())
 
 
 @dataclass(slots=True)
@@ -155,6 +253,12 @@ class _Lines:
 
 
 _fetch_headers = attrgetter("headers")
+_TOMBSTONE = Decoded(None, Change.DELETE)
+
+
+def _require(column: Column) -> Column:
+    """A column of the key: it cannot be NULL, and a default does not tell one row from another."""
+    return replace(column, nullable=False, has_default=False)
 
 
 def _count_bytes(headers: Sequence[tuple[str, bytes | None]]) -> int:

@@ -7,6 +7,7 @@ timestamp   milliseconds in a number column, else a moment in UTC; NULL where th
             or timestamptz does not reach that far
 timestamp_type  0 or 1 in a number column, else ``create`` or ``log_append``
 key         its bytes in a bytea column, else its UTF-8 text
+incarnation how often the topic was created again, from 1
 headers     a JSON array of ``{"key", "value"}`` in the log's order, duplicates kept; values in
             base64, or null
 """
@@ -19,9 +20,9 @@ from operator import attrgetter
 from typing import Any
 
 from kafka_pg_pipeline.domain.copy_text import NULL, escape
-from kafka_pg_pipeline.domain.records import Reason, Record
+from kafka_pg_pipeline.domain.records import Reason, Record, Stage
 from kafka_pg_pipeline.domain.tables import Column, ColumnKind, MetadataField
-from kafka_pg_pipeline.domain.verdicts import Unfit
+from kafka_pg_pipeline.domain.verdicts import Rejected, Unfit
 from kafka_pg_pipeline.pipeline.encode_literals import MomentText, check_text
 
 _NO_TIMESTAMP = -1
@@ -34,9 +35,11 @@ _Column = Callable[[Sequence[Record]], Iterable[Any]]
 class MetadataWriter:
     """Writes the metadata columns of a table, in the order given."""
 
-    def __init__(self, columns: Sequence[Column], topic: str) -> None:
+    def __init__(
+        self, columns: Sequence[Column], topic: str, incarnations: Mapping[int, int]
+    ) -> None:
         self._columns = tuple(columns)
-        self._writers = tuple(_writer(column, topic) for column in self._columns)
+        self._writers = tuple(_writer(column, topic, incarnations) for column in self._columns)
 
     def write_block(self, records: Sequence[Record]) -> list[Iterable[Any]]:
         """Per column as many items as there are records, ready for the line's format.
@@ -50,24 +53,16 @@ class MetadataWriter:
         """The columns of one record.
 
         Raises:
-            MetadataUnfit: naming the column.
+            Rejected: an attribute cannot become one of its column's type.
         """
         row: list[Any] = []
         try:
             for write in self._writers:
                 row += write((record,))
         except Unfit as unfit:
-            raise MetadataUnfit(self._columns[len(row)], unfit.reason) from None
+            column = self._columns[len(row)].name
+            raise Rejected(Stage.ENCODE, unfit.reason, column) from None
         return tuple(row)
-
-
-class MetadataUnfit(Exception):  # noqa: N818 - a verdict on a value
-    """An attribute of the record cannot become one of the column's type."""
-
-    def __init__(self, column: Column, reason: Reason) -> None:
-        super().__init__(reason.value)
-        self.column = column
-        self.reason = reason
 
 
 _ATTRIBUTES: Mapping[MetadataField, str] = {
@@ -80,12 +75,14 @@ _ATTRIBUTES: Mapping[MetadataField, str] = {
 }
 
 
-def _writer(column: Column, topic: str) -> _Column:
+def _writer(column: Column, topic: str, incarnations: Mapping[int, int]) -> _Column:
     if column.metadata is None:
         raise ValueError(f"{column.name!r} is not a metadata column")
     if column.metadata is MetadataField.TOPIC:
         text = escape(topic)
         return lambda records: repeat(text, len(records))
+    if column.metadata is MetadataField.INCARNATION:
+        return lambda records: [incarnations.get(record.partition, 1) for record in records]
     fetch = attrgetter(_ATTRIBUTES[column.metadata])
     convert = _converter(column, column.metadata)
     if convert is None:

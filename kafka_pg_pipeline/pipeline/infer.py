@@ -33,6 +33,7 @@ _METADATA_TYPES = {
     MetadataField.TIMESTAMP_TYPE: "text",
     MetadataField.KEY: "bytea",
     MetadataField.HEADERS: "jsonb",
+    MetadataField.INCARNATION: "integer",
 }
 # pg_type's names of types that people, and we, write another way.
 _CATALOG_NAMES = {

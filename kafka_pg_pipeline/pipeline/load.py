@@ -261,7 +261,12 @@ class StreamLoader:
             plans,
             stream=self._name,
             open_reader=self._ports.open_reader,
-            encoder=RowEncoder(target, topic=self._stream.topic),
+            encoder=RowEncoder(
+                target,
+                topic=self._stream.topic,
+                mode=self._stream.write_mode,
+                incarnations={plan.partition: plan.position.incarnation for plan in plans},
+            ),
             limits=self._stream.batch,
             max_records=run.records_left,
             stop=over,

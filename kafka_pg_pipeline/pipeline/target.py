@@ -1,6 +1,7 @@
 """The table a stream fills: found in the catalog, or created from a sample of the records."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.tables import Column, TableName, TargetTable
@@ -18,13 +19,23 @@ def propose_columns(stream: StreamSettings, sample: Sequence[Record]) -> tuple[C
 
     """
     columns = infer_columns([record.value for record in sample], stream.columns, stream.metadata)
+    names = {column.name for column in columns}
+    if lacking := [name for name in stream.key if name not in names]:
+        raise TargetError(
+            f"table {stream.table} does not exist, and a new one would have no column "
+            f"{', '.join(map(repr, lacking))} for the stream's `key`: none of the {len(sample)} "
+            f"records looked at in {stream.topic} has such a field"
+        )
     if not any(column.metadata is None for column in columns):
         raise TargetError(
             f"table {stream.table} does not exist and its columns cannot be inferred: none of the "
             f"{len(sample)} records looked at in {stream.topic} is a JSON object. Create the "
             "table, or name its columns in the stream's `columns`"
         )
-    return columns
+    return tuple(
+        replace(column, nullable=False) if column.name in stream.key else column
+        for column in columns
+    )
 
 
 def ensure_target(
@@ -82,11 +93,18 @@ def describe_foreign(name: str, stream: StreamSettings) -> str:
 
 def _check_columns(stream: StreamSettings, target: TargetTable) -> None:
     present = {column.name for column in target.columns}
-    wanted = [*stream.columns, *stream.metadata.values()]
+    wanted = [*stream.columns, *stream.metadata.values(), *stream.key]
     missing = [name for name in wanted if name not in present]
     if missing:
         raise TargetError(
             f"table {target.name} has no column {', '.join(map(repr, missing))}, which the stream "
-            "names under `columns` or `metadata`: add it with ALTER TABLE, or take it out of the "
-            "configuration file"
+            "names under `columns`, `metadata` or `key`: add it with ALTER TABLE, or take it out "
+            "of the configuration file"
+        )
+    if stream.key and frozenset(stream.key) not in target.unique_keys:
+        names = ", ".join(stream.key)
+        raise TargetError(
+            f"table {target.name} has no unique index on ({names}), the stream's `key`, by which "
+            f"mode {stream.mode} tells rows apart: `CREATE UNIQUE INDEX ON {target.name} ({names})`"
+            ", whole, not partial and not deferrable; or name the columns of one that it has"
         )

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from kafka_pg_pipeline.domain.tables import TableName
+from kafka_pg_pipeline.domain.modes import Mode, WriteMode
+from kafka_pg_pipeline.domain.tables import MetadataField, TableName
 from kafka_pg_pipeline.settings.values import (
     STREAM_PATTERN,
     STREAM_WORDS,
@@ -25,6 +26,8 @@ from kafka_pg_pipeline.settings.values import (
 
 MEBIBYTE = 1024 * 1024
 AT_KEY = "at_key"
+# What tells which record a row is of.
+_VERSION = (MetadataField.PARTITION, MetadataField.OFFSET, MetadataField.INCARNATION)
 
 
 def _wrong(key: str, message: str) -> PydanticCustomError:
@@ -192,7 +195,23 @@ class StreamSettings(Settings):
     topic: TopicName = Field(description="Kafka topic")
     table: TableText = Field(description="target table; in public when no schema is named")
     format: Literal["json"] = Field("json", description="how record values are encoded")
-    mode: Literal["append"] = Field("append", description="how rows meet the table")
+    mode: Literal["append", "insert-ignore", "upsert"] = Field(
+        "append",
+        description="what becomes of a record: a row of its own, the row of its key unless there "
+        "is one, or the row of its key whatever there was",
+    )
+    key: list[NonEmpty] = Field(
+        default_factory=list,
+        description="columns that tell one row from another, for insert-ignore and upsert",
+    )
+    deletes: bool = Field(
+        default=True, description="in upsert a record that deletes its key deletes the row"
+    )
+    newest_wins: bool = Field(
+        default=False,
+        description="in upsert a row gives way to a later offset only; needs the metadata "
+        "partition, offset and incarnation",
+    )
     start: Start = Field(
         "earliest",
         description="where a new stream starts; used once, afterwards the position counts",
@@ -234,7 +253,26 @@ class StreamSettings(Settings):
         names = list(self.metadata.values())
         if len(set(names)) < len(names):
             raise _wrong("metadata", "two attributes have the same column")
+        self._check_mode()
         return self
+
+    def _check_mode(self) -> None:
+        if self.mode == "append" and self.key:
+            raise _wrong("key", "append asks no key: say mode: upsert, or mode: insert-ignore")
+        if self.mode != "append" and not self.key:
+            raise _wrong("mode", f"{self.mode} needs `key`: the columns that tell rows apart")
+        if len(set(self.key)) < len(self.key):
+            raise _wrong("key", "a column stands twice")
+        if self.newest_wins and self.mode != "upsert":
+            raise _wrong("newest_wins", "only mode: upsert compares offsets")
+        missing = [f.value for f in _VERSION if f not in self.metadata] if self.newest_wins else []
+        if missing:
+            raise _wrong("newest_wins", f"this also needs metadata: {', '.join(missing)}")
+
+    @property
+    def write_mode(self) -> WriteMode:
+        """How rows meet the table."""
+        return WriteMode(Mode(self.mode), tuple(self.key), self.deletes, self.newest_wins)
 
 
 class PipelineSettings(Settings):

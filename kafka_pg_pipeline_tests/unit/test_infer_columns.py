@@ -147,6 +147,7 @@ def test_metadata_columns_come_last_with_their_types():
         ("kafka_timestamp_type", "text", MetadataField.TIMESTAMP_TYPE, None),
         ("kafka_key", "bytea", MetadataField.KEY, None),
         ("kafka_headers", "jsonb", MetadataField.HEADERS, None),
+        ("kafka_incarnation", "integer", MetadataField.INCARNATION, None),
     ]
 
 

@@ -29,7 +29,10 @@ _TABLE_KINDS = {"r": "table", "p": "partitioned table"}
 
 
 class PostgresCatalog:
-    """One stream's target table, over a connection that the caller owns."""
+    """One stream's target table, over a connection that the caller owns.
+
+    A table that is created has the columns of ``key`` as its primary key.
+    """
 
     def __init__(
         self,
@@ -38,11 +41,13 @@ class PostgresCatalog:
         stream: str,
         table: TableName,
         metadata: Mapping[MetadataField, str],
+        key: Sequence[str] = (),
     ) -> None:
         self._primary = primary
         self._stream = stream
         self._table = table
         self._metadata = {name: field for field, name in metadata.items()}
+        self._key = tuple(key)
         self._catalog = Statements("catalog", primary.settings.schema_name)
         self._positions = Statements("positions", primary.settings.schema_name)
 
@@ -85,6 +90,12 @@ class PostgresCatalog:
             )
             for column in columns
         ]
+        if self._key:
+            lines.append(
+                sql.SQL("PRIMARY KEY ({})").format(
+                    sql.SQL(", ").join(map(sql.Identifier, self._key))
+                )
+            )
         return sql.SQL("CREATE TABLE {} (\n    {}\n)").format(
             target_identifier(self._table), sql.SQL(",\n    ").join(lines)
         )
@@ -125,7 +136,9 @@ class PostgresCatalog:
             )
         cursor.execute(self._catalog["fetch_columns"], {"oid": table["oid"]})
         columns = tuple(self._column(row) for row in rows_of(cursor))
-        return TargetTable(self._table, table["oid"], columns, plain=table["plain"])
+        cursor.execute(self._catalog["find_unique_keys"], {"oid": table["oid"]})
+        keys = tuple(frozenset(row["columns"]) for row in rows_of(cursor))
+        return TargetTable(self._table, table["oid"], columns, table["plain"], keys)
 
     def _check_schema(self, cursor: Cursor) -> None:
         schema = self._table.schema
