@@ -16,11 +16,11 @@ import msgspec
 from msgspec.structs import astuple
 
 from kafka_pg_pipeline.domain.copy_text import NULL, escape
+from kafka_pg_pipeline.domain.moments import MomentText
 from kafka_pg_pipeline.domain.records import Reason, Stage
 from kafka_pg_pipeline.domain.tables import Column, ColumnKind
 from kafka_pg_pipeline.domain.verdicts import Rejected, Unfit
 from kafka_pg_pipeline.pipeline.encode_literals import (
-    MomentText,
     check_json,
     write_literal,
 )

@@ -20,10 +20,11 @@ from operator import attrgetter
 from typing import Any
 
 from kafka_pg_pipeline.domain.copy_text import NULL, escape
+from kafka_pg_pipeline.domain.moments import MomentText
 from kafka_pg_pipeline.domain.records import Reason, Record, Stage
 from kafka_pg_pipeline.domain.tables import Column, ColumnKind, MetadataField
 from kafka_pg_pipeline.domain.verdicts import Rejected, Unfit
-from kafka_pg_pipeline.pipeline.encode_literals import MomentText, check_text
+from kafka_pg_pipeline.pipeline.encode_literals import check_text
 
 _NO_TIMESTAMP = -1
 _TIMESTAMP_TYPES = {0: "create", 1: "log_append"}
