@@ -1,1 +1,1 @@
-"""What producers write, as JSON documents: one decoder a format, each behind the port RecordDecoder."""
+"""What producers write, as JSON documents: a decoder a format, behind the port RecordDecoder."""

@@ -161,7 +161,7 @@ class BatchBuilder:
         documents: list[bytes | None] = []
         for record in records:
             try:
-                document, change = self._encoder.decode(record)
+                document, change, unchanged = self._encoder.decode(record)
             except Rejected as verdict:
                 self._reject(record, verdict)
                 continue
