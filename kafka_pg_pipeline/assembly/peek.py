@@ -11,6 +11,7 @@ from kafka_pg_pipeline.domain.records import DeadLetter, Record
 from kafka_pg_pipeline.domain.tables import ColumnKind, TargetTable
 from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
+from kafka_pg_pipeline.pipeline.encode_record import RunContext
 from kafka_pg_pipeline.pipeline.plan import freeze_plan
 from kafka_pg_pipeline.pipeline.sample import read_sample
 
@@ -81,7 +82,7 @@ def encode_records(
     sample: list[Record], target: TargetTable, topic: str
 ) -> tuple[PeekedRecord, ...]:
     """Encode records one by one, as the loader does, and take the rows apart again."""
-    encoder = RowEncoder(target, topic=topic)
+    encoder = RowEncoder(target, RunContext(topic))
     booleans = {c.name for c in target.columns if c.kind is ColumnKind.BOOLEAN}
     found = []
     for record in sample:

@@ -15,6 +15,7 @@ from kafka_pg_pipeline.domain.planning import count_blocked
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.tables import Column, TableName, TargetTable
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
+from kafka_pg_pipeline.pipeline.encode_record import RunContext
 from kafka_pg_pipeline.pipeline.fields import LOOKED_AT, look_at_fields
 from kafka_pg_pipeline.pipeline.plan import freeze_plan
 from kafka_pg_pipeline.pipeline.sample import read_sample
@@ -137,7 +138,7 @@ def preview_target(
 
 def count_rejected(sample: Sequence[Record], target: TargetTable, topic: str) -> Mapping[str, int]:
     """Records that could not become rows, by reason; PostgreSQL itself is not asked."""
-    builder = RowEncoder(target, topic=topic).start_batch()
+    builder = RowEncoder(target, RunContext(topic)).start_batch()
     builder.add(sample)
     return dict(Counter(letter.reason.value for letter in builder.dead_letters).most_common())
 

@@ -89,7 +89,7 @@ def open_session(
             endpoints.kafka, isolation=stream.isolation, client_id=client_id
         )
         positions = PostgresPositions(primary, stream=name, topic=stream.topic)
-        catalog = PostgresCatalog(primary, stream=name, table=table, metadata=stream.metadata)
+        catalog = PostgresCatalog(primary, stream=name, table=table, rules=stream.rules)
 
         def open_writer(target: TargetTable) -> "closing[PostgresWriter]":
             return closing(
@@ -104,7 +104,7 @@ def open_session(
                 )
             )
 
-        ports = LoaderPorts(inspector, open_reader, positions, catalog, open_writer)
+        ports = LoaderPorts(inspector, open_reader, positions, catalog, open_writer, run_id)
         yield StreamSession(
             name=name,
             stream=stream,

@@ -20,8 +20,8 @@ from kafka_pg_pipeline.domain.records import Reason, Stage
 from kafka_pg_pipeline.domain.tables import Column, ColumnKind
 from kafka_pg_pipeline.domain.verdicts import Rejected, Unfit
 from kafka_pg_pipeline.pipeline.encode_literals import (
-    MomentText,
     check_json,
+    moment_writer,
     write_literal,
 )
 
@@ -66,11 +66,14 @@ class JsonDecoder:
             for index, column in enumerate(columns)
             if (converter := _converter(column)) is not None
         )
-        self._moments = _indexes(columns, lambda column: column.kind is ColumnKind.TIMESTAMP)
+        self._moments = tuple(
+            (index, moment_writer(column.unit))
+            for index, column in enumerate(columns)
+            if column.kind is ColumnKind.TIMESTAMP
+        )
         self._texts = _indexes(columns, lambda column: column.kind in _TEXT_KINDS)
         self._doubles = _indexes(columns, lambda column: column.kind is ColumnKind.DOUBLE)
         self._defaults = _indexes(columns, lambda column: column.has_default)
-        self._write_moment = MomentText()
         self._all = tuple(range(len(self._columns)))
 
     def decode(self, value: bytes | None) -> tuple[Any, ...]:
@@ -134,9 +137,9 @@ class JsonDecoder:
         for index, convert in self._converters:
             if type(row[index]) is msgspec.Raw:
                 row[index] = convert(row[index])
-        for index in self._moments:
+        for index, write in self._moments:
             if type(row[index]) is int:
-                row[index] = self._write_moment(row[index])
+                row[index] = write(row[index])
         if _BACKSLASH in value:
             for index in self._texts:
                 if type(row[index]) is str:
@@ -152,9 +155,8 @@ class JsonDecoder:
             columns[index] = [
                 convert(item) if type(item) is msgspec.Raw else item for item in columns[index]
             ]
-        for index in self._moments:
+        for index, write in self._moments:
             if int in set(map(type, columns[index])):
-                write = self._write_moment
                 columns[index] = [
                     write(item) if type(item) is int else item for item in columns[index]
                 ]

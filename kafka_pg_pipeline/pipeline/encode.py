@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any
+from uuid import uuid4
 
 from kafka_pg_pipeline.domain.batches import CopyChunk
 from kafka_pg_pipeline.domain.records import DeadLetter, Reason, Record, Stage
@@ -11,7 +12,12 @@ from kafka_pg_pipeline.domain.tables import TargetTable
 from kafka_pg_pipeline.domain.verdicts import Rejected, Unfit
 from kafka_pg_pipeline.errors import KafkaUnavailableError
 from kafka_pg_pipeline.pipeline.decode_json import UNSET, JsonDecoder
-from kafka_pg_pipeline.pipeline.encode_metadata import MetadataUnfit, MetadataWriter
+from kafka_pg_pipeline.pipeline.encode_record import (
+    MetadataUnfit,
+    RecordBlock,
+    RecordWriter,
+    RunContext,
+)
 
 # Records that are encoded at once, column by column, while none of them surprises. Larger blocks
 # gain next to nothing and lose more to a surprise.
@@ -21,36 +27,38 @@ _BLOCK = 256
 class RowEncoder:
     """Encodes the records of one topic for one table; makes a builder for each batch."""
 
-    def __init__(self, target: TargetTable, *, topic: str) -> None:
-        values = [column for column in target.columns if column.metadata is None]
-        metadata = [column for column in target.columns if column.metadata is not None]
+    def __init__(self, target: TargetTable, context: RunContext) -> None:
+        values = [column for column in target.columns if column.is_from_value]
+        others = [column for column in target.columns if not column.is_from_value]
         self.value_names = tuple(column.name for column in values)
-        self.metadata_names = tuple(column.name for column in metadata)
+        self.other_names = tuple(column.name for column in others)
         # The table of a topic without a record that may be read; see ``ensure_target``.
         self.is_blank = target.oid == 0 and not target.columns
         self.decoder = JsonDecoder(values)
-        self.metadata = MetadataWriter(metadata, topic)
+        self.record_writer = RecordWriter(others, context)
 
     @property
     def names(self) -> tuple[str, ...]:
         """All columns, in the order in which lines fill them."""
-        return self.value_names + self.metadata_names
+        return self.value_names + self.other_names
 
     def start_batch(self) -> "BatchBuilder":
         """An empty batch."""
         return BatchBuilder(self)
 
-    def encode(self, record: Record) -> tuple[Any, ...]:
+    def encode(self, record: Record, load_id: str) -> tuple[Any, ...]:
         """One record's items in the order of ``names``, UNSET where a default applies.
 
         Raises:
             Rejected: the record's value cannot become a row.
             MetadataUnfit: one of its attributes cannot.
         """
-        return self.decoder.decode(record.value) + self.metadata.write(record)
+        return self.decoder.decode(record.value) + self.record_writer.write(
+            _block([record], load_id)
+        )
 
     def encode_block(
-        self, records: Sequence[Record], values: Sequence[bytes | None]
+        self, records: Sequence[Record], values: Sequence[bytes | None], load_id: str
     ) -> tuple[tuple[str, ...], list[str]] | None:
         """Columns and lines of many records; None where one of them wants a closer look."""
         block = self.decoder.decode_block(values)
@@ -59,9 +67,11 @@ class RowEncoder:
         filled, columns = block
         if not columns:
             return None
-        names = (*(self.value_names[index] for index in filled), *self.metadata_names)
+        names = (*(self.value_names[index] for index in filled), *self.other_names)
         try:
-            rows = zip(*columns, *self.metadata.write_block(records), strict=True)
+            rows = zip(
+                *columns, *self.record_writer.write_block(_block(records, load_id)), strict=True
+            )
             return names, list(map(_line_format(names).__mod__, rows))
         except Unfit:
             return None
@@ -73,9 +83,12 @@ class BatchBuilder:
     Lines are kept apart by the columns they fill, since a record that lacks the field of a column
     with a default leaves it out, so that PostgreSQL's default applies. ``record_bytes`` counts
     the keys, values and headers of all records, dead letters included; ``rows`` counts lines.
+    ``batch_id`` is the batch's, which rows may hold.
     """
 
     def __init__(self, encoder: RowEncoder) -> None:
+        self.batch_id = uuid4()
+        self._load_id = str(self.batch_id)
         self._encoder = encoder
         self._all = encoder.names
         self._chunks: dict[tuple[str, ...], _Lines] = {}
@@ -110,7 +123,7 @@ class BatchBuilder:
         keys = [record.key for record in records]
         self.record_bytes += sum(map(len, filter(None, values))) + sum(map(len, filter(None, keys)))
         self.record_bytes += sum(map(_count_bytes, filter(None, map(_fetch_headers, records))))
-        block = self._encoder.encode_block(records, values)
+        block = self._encoder.encode_block(records, values, self._load_id)
         if block is None:
             for record in records:
                 self._add_one(record)
@@ -123,7 +136,7 @@ class BatchBuilder:
 
     def _add_one(self, record: Record) -> None:
         try:
-            row = self._encoder.encode(record)
+            row = self._encoder.encode(record, self._load_id)
             names = self._all
             if UNSET in row:
                 names, row = _leave_out_unset(names, row)
@@ -159,6 +172,11 @@ _fetch_headers = attrgetter("headers")
 
 def _count_bytes(headers: Sequence[tuple[str, bytes | None]]) -> int:
     return sum(len(key) + len(value or b"") for key, value in headers)
+
+
+def _block(records: Sequence[Record], load_id: str) -> RecordBlock:
+    keys = [record.key for record in records]
+    return RecordBlock(records, keys, [record.value is None for record in records], load_id)
 
 
 def _line_format(names: tuple[str, ...]) -> str:

@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Any
 
 from kafka_pg_pipeline.domain.records import Reason
-from kafka_pg_pipeline.domain.tables import Column, ColumnKind
+from kafka_pg_pipeline.domain.tables import Column, ColumnKind, TimeUnit
 from kafka_pg_pipeline.domain.verdicts import Unfit
 
 # numeric's own limits (PostgreSQL documentation, 8.1.2): digits before and after the point.
@@ -26,6 +26,10 @@ _INTEGER_DIGITS = 19
 _MICROSECONDS_MIN = -210_866_803_200_000_000
 _MICROSECONDS_END = 9_224_318_016_000_000_000
 _MICROSECONDS_A_DAY = 86_400_000_000
+# How many decimal places a unit is away from microseconds, and how many nanoseconds one has: what
+# a clock of nanoseconds says is never exact to PostgreSQL, which would refuse all of it.
+_PLACES = {TimeUnit.SECONDS: 6, TimeUnit.MILLISECONDS: 3, TimeUnit.MICROSECONDS: 0}
+_NANOSECONDS = 1000
 # The Gregorian calendar repeats every 400 years; ``date`` knows the years 1 to 9999 only.
 _YEARS_A_CYCLE, _DAYS_A_CYCLE = 400, 146_097
 _DAYS_TO_EPOCH = date(1970, 1, 1).toordinal() - 1
@@ -100,6 +104,17 @@ class MomentText:
             self._prefix, self._suffix = whole.split(".000", 1)
             self._second = second
         return f"{self._prefix}.{rest:03d}{self._suffix}"
+
+
+def moment_writer(unit: TimeUnit | None) -> Callable[[int], str]:
+    """Writes whole numbers of the unit since the epoch as timestamptz text.
+
+    What it returns raises Unfit where timestamptz does not reach that far, or there is no unit.
+    """
+    if unit is TimeUnit.MILLISECONDS:
+        return MomentText()
+    column = Column("", "", ColumnKind.TIMESTAMP, unit=unit)
+    return lambda number: _number_to_moment(column, str(number))
 
 
 def format_microseconds(microseconds: int) -> str:
@@ -227,9 +242,13 @@ def _number_to_double(_: Column, literal: str) -> str:
     return repr(number)
 
 
-def _number_to_moment(_: Column, literal: str) -> str:
-    """Milliseconds since the epoch; three places behind their point are microseconds."""
-    return format_microseconds(_scale_to_integer(literal, 3))
+def _number_to_moment(column: Column, literal: str) -> str:
+    """A number of the column's units since the epoch, exact down to microseconds."""
+    if column.unit is None:
+        raise Unfit(Reason.WRONG_TYPE)
+    if column.unit is TimeUnit.NANOSECONDS:
+        return format_microseconds(_scale_to_integer(literal, 0) // _NANOSECONDS)
+    return format_microseconds(_scale_to_integer(literal, _PLACES[column.unit]))
 
 
 def _number_as_text(_: Column, literal: str) -> str:

@@ -33,6 +33,7 @@ from kafka_pg_pipeline.errors import (
     TransientError,
 )
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
+from kafka_pg_pipeline.pipeline.encode_record import RunContext
 from kafka_pg_pipeline.pipeline.fields import LOOKED_AT, look_at_fields
 from kafka_pg_pipeline.pipeline.garbage import rare_collection
 from kafka_pg_pipeline.pipeline.overlap import read_ahead
@@ -75,6 +76,7 @@ class LoaderPorts:
     positions: PositionStore
     catalog: TargetCatalog
     open_writer: Callable[[TargetTable], AbstractContextManager[BatchWriter]]
+    run_id: str
 
 
 @dataclass
@@ -261,7 +263,7 @@ class StreamLoader:
             plans,
             stream=self._name,
             open_reader=self._ports.open_reader,
-            encoder=RowEncoder(target, topic=self._stream.topic),
+            encoder=RowEncoder(target, self._context(plans)),
             limits=self._stream.batch,
             max_records=run.records_left,
             stop=over,
@@ -282,6 +284,10 @@ class StreamLoader:
                 if rule.is_set():
                     break
         return WriteStatus.COMMITTED
+
+    def _context(self, plans: tuple[PartitionPlan, ...]) -> RunContext:
+        incarnations = {plan.partition: plan.position.incarnation for plan in plans}
+        return RunContext(self._stream.topic, self._ports.run_id, incarnations)
 
     def _look_at_fields(self, batch: EncodedBatch, target: TargetTable, run: _Run) -> None:
         """Look once a run at what no column takes; a stream's first batch must fit its table."""

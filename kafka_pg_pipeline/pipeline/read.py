@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from uuid import uuid4
 
 from kafka_pg_pipeline import failpoints
 from kafka_pg_pipeline.domain.batches import EncodedBatch, PartitionSlice
@@ -244,7 +243,8 @@ class BatchReading:
         )
         failpoints.reach("after_read")
         if slices:
-            yield EncodedBatch(uuid4(), slices, builder.chunks(), tuple(builder.dead_letters))
+            letters = tuple(builder.dead_letters)
+            yield EncodedBatch(builder.batch_id, slices, builder.chunks(), letters)
 
     def _describe_stall(self) -> str:
         stuck = ", ".join(

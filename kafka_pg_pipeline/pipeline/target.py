@@ -6,6 +6,7 @@ from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.tables import Column, TableName, TargetTable
 from kafka_pg_pipeline.errors import TargetError
 from kafka_pg_pipeline.pipeline.infer import infer_columns
+from kafka_pg_pipeline.pipeline.mapping import FieldMapping
 from kafka_pg_pipeline.ports import TargetCatalog
 from kafka_pg_pipeline.settings.models import StreamSettings
 
@@ -17,8 +18,8 @@ def propose_columns(stream: StreamSettings, sample: Sequence[Record]) -> tuple[C
         TargetError: no record of the sample could be read, or names collide.
 
     """
-    columns = infer_columns([record.value for record in sample], stream.columns, stream.metadata)
-    if not any(column.metadata is None for column in columns):
+    columns = infer_columns([record.value for record in sample], FieldMapping.of(stream))
+    if not any(column.is_from_value for column in columns):
         raise TargetError(
             f"table {stream.table} does not exist and its columns cannot be inferred: none of the "
             f"{len(sample)} records looked at in {stream.topic} is a JSON object. Create the "
@@ -82,11 +83,10 @@ def describe_foreign(name: str, stream: StreamSettings) -> str:
 
 def _check_columns(stream: StreamSettings, target: TargetTable) -> None:
     present = {column.name for column in target.columns}
-    wanted = [*stream.columns, *stream.metadata.values()]
-    missing = [name for name in wanted if name not in present]
+    missing = [name for name in stream.rules if name not in present]
     if missing:
         raise TargetError(
             f"table {target.name} has no column {', '.join(map(repr, missing))}, which the stream "
-            "names under `columns` or `metadata`: add it with ALTER TABLE, or take it out of the "
-            "configuration file"
+            "names under `columns`, `rest` or `metadata`: add it with ALTER TABLE, or take it out "
+            "of the configuration file"
         )

@@ -1,11 +1,27 @@
 """The configuration file as frozen models; every default of the product stands here."""
 
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
-from kafka_pg_pipeline.domain.tables import TableName
+from kafka_pg_pipeline.domain.naming import Naming
+from kafka_pg_pipeline.domain.policies import Evolution, InvalidText
+from kafka_pg_pipeline.domain.tables import (
+    METADATA_TYPES,
+    Attribute,
+    ColumnRule,
+    Constant,
+    Header,
+    KeyField,
+    Rest,
+    Source,
+    TableName,
+    TimeUnit,
+    ValueField,
+)
 from kafka_pg_pipeline.settings.values import (
     STREAM_PATTERN,
     STREAM_WORDS,
@@ -21,6 +37,7 @@ from kafka_pg_pipeline.settings.values import (
     StreamName,
     TableText,
     TopicName,
+    TransformName,
 )
 
 MEBIBYTE = 1024 * 1024
@@ -186,6 +203,56 @@ class SourceSettings(Settings):
         return self
 
 
+class ColumnSettings(Settings):
+    """One column of the table, where it is not just the field of its name."""
+
+    type: NonEmpty | None = Field(None, description="PostgreSQL type, for a new column")
+    field: NonEmpty | None = Field(None, description="field of the value that fills it")
+    key_field: NonEmpty | None = Field(None, description="field of the record's key that fills it")
+    header: NonEmpty | None = Field(None, description="header whose last value fills it, as text")
+    constant: NonEmpty | None = Field(None, description="text that fills it in each row")
+    unit: TimeUnit | Literal["iso"] = Field(
+        TimeUnit.MILLISECONDS,
+        description="what a number counts since 1970; iso: numbers are refused",
+    )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        section = handler.resolve_ref_schema(handler(schema))
+        return {"anyOf": [{"type": "string", "minLength": 1}, section]}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_type(cls, value: Any) -> Any:
+        """A text is the column's type."""
+        return {"type": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_source(self) -> "ColumnSettings":
+        given = [name for name in _SOURCES if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise _wrong(given[1], f"a column is filled by one of {', '.join(_SOURCES)}")
+        return self
+
+    @property
+    def rule(self) -> ColumnRule:
+        """What the section says, in words of the domain."""
+        given = next((name for name in _SOURCES if getattr(self, name) is not None), None)
+        source: Source | None = _SOURCES[given](getattr(self, given)) if given else None
+        unit = None if self.unit == "iso" else self.unit
+        return ColumnRule(source, self.type, unit)
+
+
+_SOURCES: Mapping[str, Callable[[str], Source]] = {
+    "field": ValueField,
+    "key_field": KeyField,
+    "header": Header,
+    "constant": Constant,
+}
+
+
 class StreamSettings(Settings):
     """One topic into one table."""
 
@@ -206,10 +273,37 @@ class StreamSettings(Settings):
         description="where retention removed records not yet loaded: stop, or note a gap and go on",
     )
     create: bool = Field(default=True, description="create the table when it is missing")
-    columns: dict[NonEmpty, NonEmpty] = Field(
+    columns: dict[NonEmpty, ColumnSettings] = Field(
         default_factory=dict,
-        description="PostgreSQL types by column, for a new table; the rest is inferred",
+        description="by column its PostgreSQL type, or a section; the rest is inferred",
         json_schema_extra={"propertyNames": {"minLength": 1}},
+    )
+    select: Annotated[list[NonEmpty], Field(min_length=1)] | None = Field(
+        None, description="fields of the value that columns may take; else all"
+    )
+    drop: list[NonEmpty] = Field(
+        default_factory=list, description="fields of the value that go nowhere, not even to `rest`"
+    )
+    naming: Naming = Field(
+        Naming.SNAKE_CASE, description="how new columns are named after their fields"
+    )
+    nested: Literal["jsonb", "flatten"] = Field(
+        "jsonb", description="an object inside the value: one column, or one for each of its fields"
+    )
+    separator: NonEmpty = Field(
+        "_", description="what stands between the names of a nested field and its object"
+    )
+    rest: NonEmpty | None = Field(
+        None, description="jsonb column for the fields that no column takes"
+    )
+    evolution: Evolution = Field(
+        Evolution.ADD, description="what becomes of a field that the table has no column for"
+    )
+    transform: TransformName | None = Field(
+        None, description="Python function that makes a row of each record, or leaves it out"
+    )
+    invalid_text: InvalidText = Field(
+        InvalidText.DEAD_LETTER, description="U+0000 and half surrogate pairs in text"
     )
     metadata: Metadata = Field(
         default_factory=dict,
@@ -234,7 +328,25 @@ class StreamSettings(Settings):
         names = list(self.metadata.values())
         if len(set(names)) < len(names):
             raise _wrong("metadata", "two attributes have the same column")
+        fields = [c.field for c in self.columns.values() if c.field is not None]
+        if len(set(fields)) < len(fields):
+            raise _wrong("columns", "two columns take the same field")
+        twice = [name for name in names if name in self.columns]
+        if twice:
+            raise _wrong(f"columns.{twice[0]}", "`metadata` fills this column")
+        if self.rest in names or self.rest in self.columns:
+            raise _wrong("rest", "this column is filled by something else")
         return self
+
+    @property
+    def rules(self) -> Mapping[str, ColumnRule]:
+        """What the file says of single columns, by their names, in the order of a new table."""
+        rules = {name: column.rule for name, column in self.columns.items()}
+        if self.rest is not None:
+            rules[self.rest] = ColumnRule(Rest(), "jsonb")
+        for field, name in self.metadata.items():
+            rules[name] = ColumnRule(Attribute(field), METADATA_TYPES[field])
+        return rules
 
 
 class PipelineSettings(Settings):

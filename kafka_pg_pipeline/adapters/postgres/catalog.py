@@ -16,9 +16,8 @@ from kafka_pg_pipeline.adapters.postgres.staging import target_identifier
 from kafka_pg_pipeline.domain.column_types import describe_type
 from kafka_pg_pipeline.domain.tables import (
     NAME_BYTES,
-    Attribute,
     Column,
-    MetadataField,
+    ColumnRule,
     TableName,
     TargetTable,
     ValueField,
@@ -37,12 +36,12 @@ class PostgresCatalog:
         *,
         stream: str,
         table: TableName,
-        metadata: Mapping[MetadataField, str],
+        rules: Mapping[str, ColumnRule],
     ) -> None:
         self._primary = primary
         self._stream = stream
         self._table = table
-        self._metadata = {name: field for field, name in metadata.items()}
+        self._rules = rules
         self._catalog = Statements("catalog", primary.settings.schema_name)
         self._positions = Statements("positions", primary.settings.schema_name)
 
@@ -138,7 +137,7 @@ class PostgresCatalog:
 
     def _column(self, row: Mapping[str, Any]) -> Column:
         described = describe_type(row["base_type"], is_array=row["is_array"])
-        metadata = self._metadata.get(row["name"])
+        rule = self._rules.get(row["name"], ColumnRule())
         return Column(
             name=row["name"],
             type_name=row["type_name"],
@@ -147,5 +146,6 @@ class PostgresCatalog:
             has_default=row["has_default"],
             minimum=described.minimum,
             maximum=described.maximum,
-            source=Attribute(metadata) if metadata else ValueField(row["name"]),
+            source=rule.source or ValueField(row["name"]),
+            unit=rule.unit,
         )
