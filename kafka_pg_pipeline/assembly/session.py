@@ -10,6 +10,7 @@ from kafka_pg_pipeline.adapters.kafka.inspector import KafkaInspector
 from kafka_pg_pipeline.adapters.kafka.reader import open_reader_factory
 from kafka_pg_pipeline.adapters.postgres.catalog import PostgresCatalog
 from kafka_pg_pipeline.adapters.postgres.connection import Primary
+from kafka_pg_pipeline.adapters.postgres.evolution import PostgresEvolution
 from kafka_pg_pipeline.adapters.postgres.inspection import PostgresInspection
 from kafka_pg_pipeline.adapters.postgres.migrations import fetch_pending, migrate
 from kafka_pg_pipeline.adapters.postgres.moves import OperatorMoves
@@ -90,6 +91,11 @@ def open_session(
         )
         positions = PostgresPositions(primary, stream=name, topic=stream.topic)
         catalog = PostgresCatalog(primary, stream=name, table=table, rules=stream.rules)
+        beside = Primary(endpoints.postgres, application_name=f"kafka-pg {name} {run_id} ddl")
+        stack.callback(beside.close)
+        evolution = PostgresEvolution(
+            beside, PostgresCatalog(beside, stream=name, table=table, rules=stream.rules)
+        )
 
         def open_writer(target: TargetTable) -> "closing[PostgresWriter]":
             return closing(
@@ -104,7 +110,9 @@ def open_session(
                 )
             )
 
-        ports = LoaderPorts(inspector, open_reader, positions, catalog, open_writer, run_id)
+        ports = LoaderPorts(
+            inspector, open_reader, positions, catalog, evolution, open_writer, run_id
+        )
         yield StreamSession(
             name=name,
             stream=stream,

@@ -192,3 +192,11 @@ class TargetTable:
         names = {column.metadata: column.name for column in self.columns if column.metadata}
         partition, offset = names.get(MetadataField.PARTITION), names.get(MetadataField.OFFSET)
         return (partition, offset) if partition and offset else None
+
+
+@dataclass(frozen=True, slots=True)
+class Evolved:
+    """A table after a change, and the statements that were needed for it."""
+
+    target: TargetTable
+    statements: tuple[str, ...]

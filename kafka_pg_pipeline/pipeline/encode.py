@@ -11,13 +11,15 @@ from kafka_pg_pipeline.domain.records import DeadLetter, Reason, Record, Stage
 from kafka_pg_pipeline.domain.tables import TargetTable
 from kafka_pg_pipeline.domain.verdicts import Rejected, Unfit
 from kafka_pg_pipeline.errors import KafkaUnavailableError
-from kafka_pg_pipeline.pipeline.decode_json import UNSET, JsonDecoder
+from kafka_pg_pipeline.pipeline.decode_document import DocumentDecoder
+from kafka_pg_pipeline.pipeline.decode_json import UNSET
 from kafka_pg_pipeline.pipeline.encode_record import (
     MetadataUnfit,
     RecordBlock,
     RecordWriter,
     RunContext,
 )
+from kafka_pg_pipeline.pipeline.shape import RowShape
 
 # Records that are encoded at once, column by column, while none of them surprises. Larger blocks
 # gain next to nothing and lose more to a surprise.
@@ -27,20 +29,28 @@ _BLOCK = 256
 class RowEncoder:
     """Encodes the records of one topic for one table; makes a builder for each batch."""
 
-    def __init__(self, target: TargetTable, context: RunContext) -> None:
-        values = [column for column in target.columns if column.is_from_value]
+    def __init__(
+        self, target: TargetTable, context: RunContext, shape: RowShape | None = None
+    ) -> None:
+        shape = shape or RowShape()
         others = [column for column in target.columns if not column.is_from_value]
-        self.value_names = tuple(column.name for column in values)
         self.other_names = tuple(column.name for column in others)
         # The table of a topic without a record that may be read; see ``ensure_target``.
         self.is_blank = target.oid == 0 and not target.columns
-        self.decoder = JsonDecoder(values)
-        self.record_writer = RecordWriter(others, context)
+        self.decoder = DocumentDecoder(
+            target, shape.mapping, shape.evolution, foreign=shape.foreign
+        )
+        self.record_writer = RecordWriter(others, context, shape.invalid_text)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """All columns, in the order in which lines fill them."""
-        return self.value_names + self.other_names
+        """All columns, in the order in which lines fill them; a new field may change them."""
+        return tuple(column.name for column in self.decoder.columns) + self.other_names
+
+    @property
+    def untaken(self) -> frozenset[str]:
+        """The fields met so far that go nowhere for want of a column."""
+        return self.decoder.untaken
 
     def start_batch(self) -> "BatchBuilder":
         """An empty batch."""
@@ -67,7 +77,7 @@ class RowEncoder:
         filled, columns = block
         if not columns:
             return None
-        names = (*(self.value_names[index] for index in filled), *self.other_names)
+        names = (*(self.decoder.columns[index].name for index in filled), *self.other_names)
         try:
             rows = zip(
                 *columns, *self.record_writer.write_block(_block(records, load_id)), strict=True
@@ -90,7 +100,6 @@ class BatchBuilder:
         self.batch_id = uuid4()
         self._load_id = str(self.batch_id)
         self._encoder = encoder
-        self._all = encoder.names
         self._chunks: dict[tuple[str, ...], _Lines] = {}
         self.record_bytes = 0
         self.rows = 0
@@ -137,7 +146,7 @@ class BatchBuilder:
     def _add_one(self, record: Record) -> None:
         try:
             row = self._encoder.encode(record, self._load_id)
-            names = self._all
+            names = self._encoder.names
             if UNSET in row:
                 names, row = _leave_out_unset(names, row)
             if not names:

@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 
 import msgspec
 
-from kafka_pg_pipeline.domain.column_types import describe_type
+from kafka_pg_pipeline.domain.column_types import describe_type, is_wider
 from kafka_pg_pipeline.domain.naming import name_column
 from kafka_pg_pipeline.domain.tables import (
     NAME_BYTES,
@@ -226,6 +226,15 @@ def _choose_type(kinds: set[str]) -> str:
     if kinds <= {"integer", "bigint"}:
         return "bigint"
     return "double precision" if kinds <= {"integer", "double"} else "numeric"
+
+
+def choose_wider(column: Column, kinds: set[str]) -> str | None:
+    """The type for a column that some values do not fit; None where there is none."""
+    if not kinds <= {"integer", "bigint", "double", "numeric"}:
+        wanted = "text"
+    else:
+        wanted = "bigint" if kinds <= {"integer", "bigint"} else "numeric"
+    return wanted if is_wider(wanted, than=column.type_name) else None
 
 
 def make_column(name: str, type_name: str, source: Source, unit: TimeUnit | None) -> Column:
