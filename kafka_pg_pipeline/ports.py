@@ -1,13 +1,14 @@
 """What the pipeline needs from the outside, one Protocol each."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from kafka_pg_pipeline.domain.batches import EncodedBatch, WriteResult
 from kafka_pg_pipeline.domain.documents import Decoded
 from kafka_pg_pipeline.domain.offsets import Position, TopicIdentity, TopicSnapshot
 from kafka_pg_pipeline.domain.records import Record
-from kafka_pg_pipeline.domain.tables import Column, TargetTable
+from kafka_pg_pipeline.domain.tables import Column, Evolved, TargetTable
 
 
 class TopicInspector(Protocol):
@@ -61,6 +62,14 @@ class RecordDecoder(Protocol):
 
     def decode(self, data: bytes) -> Decoded:
         """What the bytes say; see ``Decoded``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoders:
+    """How a stream's values and keys are read; without one values are JSON, and keys are text."""
+
+    value: RecordDecoder | None = None
+    key: RecordDecoder | None = None
 
 
 class ReaderFactory(Protocol):
@@ -127,3 +136,17 @@ class TargetCatalog(Protocol):
 
     def create_target(self, columns: Sequence[Column]) -> TargetTable:
         """Create the table unless a rival just did; one short transaction with an audit row."""
+
+
+class TargetEvolution(Protocol):
+    """Changes the target table, each time in a short transaction with an audit row.
+
+    Raises ContentionError where another session's lock is in the way, TargetError where the table
+    does not take the change, PostgresUnavailableError or AuthenticationError.
+    """
+
+    def add_columns(self, columns: Sequence[Column]) -> Evolved:
+        """Add those of the columns that the table lacks."""
+
+    def widen_column(self, name: str, type_name: str) -> Evolved:
+        """Give the column that type, unless it has it."""

@@ -18,6 +18,7 @@ from kafka_pg_pipeline.domain.tables import (
 from kafka_pg_pipeline.domain.verdicts import Rejected
 from kafka_pg_pipeline.pipeline.decode_json import JsonDecoder
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
+from kafka_pg_pipeline.pipeline.encode_record import RunContext
 
 
 class FakeRecord(NamedTuple):
@@ -82,7 +83,7 @@ class Encoded:
 
 def encode(columns: Sequence[Column], *records: Any, topic: str = "shop.orders") -> Encoded:
     """Encode records in one batch; bytes and None stand for a record with that value."""
-    builder = RowEncoder(table_of(columns), topic=topic).start_batch()
+    builder = RowEncoder(table_of(columns), RunContext(topic)).start_batch()
     builder.add(
         [
             record if isinstance(record, FakeRecord) else FakeRecord(record, offset=offset)

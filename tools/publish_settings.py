@@ -11,6 +11,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from kafka_pg_pipeline.settings.schema import Node, build_published_schema, build_schema
 from kafka_pg_pipeline.settings.wording import describe_allowed, describe_default
@@ -90,6 +91,14 @@ def list_keys(section: Node, prefix: str = "") -> Iterator[tuple[str, str, str, 
             shown = f"`{default}`" if default else ""
             needed = "needed" if name in section.get("required", ()) else shown
             yield key, describe_allowed(node), needed, node["description"]
+            for section in find_sections(node.get("additionalProperties")):
+                yield from list_keys(section, f"{prefix}{name}.{_ANY_NAME}.")
+
+
+def find_sections(node: Any) -> list[Node]:
+    """The sections that may stand under a name of one's choice."""
+    choices = node.get("anyOf", [node]) if isinstance(node, dict) else []
+    return [choice for choice in choices if "properties" in choice]
 
 
 def escape(cell: str) -> str:

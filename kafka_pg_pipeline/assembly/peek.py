@@ -11,9 +11,9 @@ from kafka_pg_pipeline.domain.records import DeadLetter, Record
 from kafka_pg_pipeline.domain.tables import ColumnKind, TargetTable
 from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
+from kafka_pg_pipeline.pipeline.encode_record import RunContext
 from kafka_pg_pipeline.pipeline.plan import freeze_plan
 from kafka_pg_pipeline.pipeline.sample import read_sample
-from kafka_pg_pipeline.settings.models import StreamSettings
 
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
@@ -67,22 +67,22 @@ def peek_records(
     if sample:
         target = preview_target(session, snapshot, catalog)
         sample.sort(key=lambda record: (record.partition, record.offset))
-        records = encode_records(sample[:count], target, session.stream)
+        encoder = RowEncoder(target, RunContext(session.stream.topic), session.shape(catalog))
+        records = encode_records(sample[:count], target, encoder)
     return Peek(
         stream=session.name,
         topic=session.stream.topic,
         table=session.stream.table,
-        table_exists=catalog.created is None,
+        table_exists=not catalog.created,
         unread=unread,
         records=records,
     )
 
 
 def encode_records(
-    sample: list[Record], target: TargetTable, stream: StreamSettings
+    sample: list[Record], target: TargetTable, encoder: RowEncoder
 ) -> tuple[PeekedRecord, ...]:
     """Encode records one by one, as the loader does, and take the rows apart again."""
-    encoder = RowEncoder(target, topic=stream.topic, mode=stream.write_mode)
     booleans = {c.name for c in target.columns if c.kind is ColumnKind.BOOLEAN}
     found = []
     for record in sample:

@@ -2,8 +2,11 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
+from psycopg2.sql import Composed
+
+from kafka_pg_pipeline.adapters.postgres.evolution import add_statement, widen_statement
 from kafka_pg_pipeline.assembly.overview import (
     fetch_positions,
     fetch_ranges,
@@ -13,24 +16,26 @@ from kafka_pg_pipeline.assembly.session import StreamSession, build_budget
 from kafka_pg_pipeline.domain.offsets import OffsetRange, TopicSnapshot, was_loaded
 from kafka_pg_pipeline.domain.planning import count_blocked
 from kafka_pg_pipeline.domain.records import Record
-from kafka_pg_pipeline.domain.tables import Column, TableName, TargetTable
+from kafka_pg_pipeline.domain.tables import Column, Evolved, TableName, TargetTable, ValueField
+from kafka_pg_pipeline.errors import TargetError
+from kafka_pg_pipeline.pipeline.documents import read_values
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
-from kafka_pg_pipeline.pipeline.fields import LOOKED_AT, look_at_fields
+from kafka_pg_pipeline.pipeline.encode_record import RunContext
+from kafka_pg_pipeline.pipeline.infer import make_column, split_document
 from kafka_pg_pipeline.pipeline.plan import freeze_plan
 from kafka_pg_pipeline.pipeline.sample import read_sample
 from kafka_pg_pipeline.pipeline.target import describe_foreign, ensure_target
-from kafka_pg_pipeline.ports import TargetCatalog
-from kafka_pg_pipeline.settings.models import StreamSettings
 
 
 @dataclass(frozen=True)
 class RunPreview:
     """What the next run would read and change.
 
-    ``statements`` are those it would run before its first batch. ``sample`` counts the records
-    looked at; of them ``rejected`` would become dead letters, by reason, and ``untaken`` names
-    the JSON fields that no column takes, with the number of records that have them. ``stop`` says
-    why the run would end before its first batch is written, as far as the sample tells.
+    ``statements`` are those that it would run for the sake of its first records. ``sample`` counts
+    the records looked at; of them ``rejected`` would become dead letters, by reason, and
+    ``untaken`` names the JSON fields that no column takes, with the number of records that have
+    them. ``stop`` says why the run would end before its first batch is written, as far as the
+    sample tells.
     """
 
     stream: str
@@ -51,22 +56,62 @@ class RunPreview:
 
 
 class PreviewCatalog:
-    """The target's catalog, which notes what would be created instead of creating it."""
+    """The target's catalog and its evolution, which note what would be done instead of doing it."""
 
     def __init__(self, session: StreamSession) -> None:
-        self._catalog: TargetCatalog = session.catalog
+        self._catalog = session.catalog
+        self._target: TargetTable | None = None
         self._table = TableName.parse(session.stream.table)
         self._key = session.stream.key
-        self.created: tuple[Column, ...] | None = None
+        self.created = False
+        self.statements: list[str] = []
 
     def fetch_target(self) -> TargetTable | None:
         """The table as it is."""
-        return self._catalog.fetch_target()
+        self._target = self._catalog.fetch_target()
+        return self._target
 
     def create_target(self, columns: Sequence[Column]) -> TargetTable:
         """The table as it would be."""
-        self.created = tuple(columns)
-        return TargetTable(self._table, oid=0, columns=self.created, plain=not self._key)
+        self.created = True
+        self.statements.append(self._catalog.text_of(self._catalog.create_statement(columns)))
+        self._target = TargetTable(self._table, oid=0, columns=tuple(columns), plain=True)
+        return self._target
+
+    def add_columns(self, columns: Sequence[Column]) -> Evolved:
+        """The table with columns that it would get."""
+        return self._note(add_statement(self._table, columns), (*self._columns, *columns))
+
+    def widen_column(self, name: str, type_name: str) -> Evolved:
+        """The table with the type that a column would get."""
+        columns = tuple(
+            make_column(name, type_name, column.source or ValueField(name), column.unit)
+            if column.name == name
+            else column
+            for column in self._columns
+        )
+        return self._note(widen_statement(self._table, name, type_name), columns)
+
+    @property
+    def _columns(self) -> tuple[Column, ...]:
+        return self._target.columns if self._target else ()
+
+    def _note(self, statement: Composed, columns: tuple[Column, ...]) -> Evolved:
+        if self._target is None:
+            raise TargetError(f"table {self._table} vanished while it was looked at")
+        self._target = replace(self._target, columns=columns)
+        text = self._catalog.text_of(statement)
+        self.statements.append(text)
+        return Evolved(self._target, (text,))
+
+
+@dataclass(frozen=True)
+class SampleLook:
+    """What would become of a sample; see ``RunPreview``."""
+
+    rejected: Mapping[str, int] = field(default_factory=dict)
+    untaken: Mapping[str, int] = field(default_factory=dict)
+    stop: str | None = None
 
 
 def preview_run(session: StreamSession) -> RunPreview:
@@ -87,7 +132,7 @@ def preview_run(session: StreamSession) -> RunPreview:
             session.open_reader,
         )
         target = preview_target(session, snapshot, catalog)
-    rejected = count_rejected(sample, target, session.stream) if target else {}
+    look = look_at(sample, target, session, catalog) if target else SampleLook()
     return RunPreview(
         stream=session.name,
         topic=session.stream.topic,
@@ -96,24 +141,10 @@ def preview_run(session: StreamSession) -> RunPreview:
         blocked=count_blocked(snapshot),
         statements=_statements(session, catalog),
         sample=len(sample),
-        rejected=rejected,
-        untaken=look_at_fields(sample, target).untaken if target else {},
-        stop=_find_stop(session, sample, target, sum(rejected.values())),
+        rejected=look.rejected,
+        untaken=look.untaken,
+        stop=look.stop,
     )
-
-
-def _find_stop(
-    session: StreamSession, sample: Sequence[Record], target: TargetTable | None, rejected: int
-) -> str | None:
-    allowed = build_budget(session.stream).allowance_of(len(sample))
-    if rejected > allowed:
-        return f"{rejected:,} of the records looked at would be rejected, {allowed:,} may be"
-    if target is None:
-        return None
-    is_new = not was_loaded(fetch_positions(session))
-    if is_new and look_at_fields(sample[:LOOKED_AT], target).is_foreign:
-        return describe_foreign(session.name, session.stream)
-    return None
 
 
 def preview_target(
@@ -130,6 +161,7 @@ def preview_target(
         session.stream,
         catalog,
         lambda: read_sample(snapshot, session.open_reader),
+        session.decoders,
         was_loaded=was_loaded(fetch_positions(session)),
     )
     if session.has_state:
@@ -137,21 +169,37 @@ def preview_target(
     return target
 
 
-def count_rejected(
-    sample: Sequence[Record], target: TargetTable, stream: StreamSettings
-) -> Mapping[str, int]:
-    """Records that could not become rows, by reason; PostgreSQL itself is not asked."""
-    builder = RowEncoder(target, topic=stream.topic, mode=stream.write_mode).start_batch()
-    builder.add(sample)
-    return dict(Counter(letter.reason.value for letter in builder.dead_letters).most_common())
+def look_at(
+    sample: Sequence[Record], target: TargetTable, session: StreamSession, catalog: PreviewCatalog
+) -> SampleLook:
+    """Encode the sample as the run would; PostgreSQL itself is not asked."""
+    stream = session.stream
+    shape = session.shape(catalog)
+    if not was_loaded(fetch_positions(session)):
+        shape = replace(shape, foreign=describe_foreign(session.name, stream))
+    encoder = RowEncoder(target, RunContext(stream.topic), shape)
+    builder = encoder.start_batch()
+    try:
+        builder.add(sample)
+        stop = None
+    except TargetError as error:
+        stop = str(error)
+    rejected = Counter(letter.reason.value for letter in builder.dead_letters)
+    allowed = build_budget(stream).allowance_of(len(sample))
+    if rejected.total() > allowed:
+        stop = (
+            f"{rejected.total():,} of the records looked at would be rejected, {allowed:,} may be"
+        )
+    documents = read_values(sample, session.decoders.value)
+    fields = Counter(name for document in documents for name in split_document(document))
+    untaken = {name: number for name, number in fields.most_common() if name in encoder.untaken}
+    return SampleLook(dict(rejected.most_common()), untaken, stop)
 
 
 def _statements(session: StreamSession, catalog: PreviewCatalog) -> tuple[str, ...]:
     """What the run would execute before its first batch."""
-    statements = [
+    migrations = (
         f"-- migration {migration.version:04d} ({migration.name}) of the pipeline's own tables"
         for migration in session.pending_migrations
-    ]
-    if catalog.created is not None:
-        statements.append(session.catalog.describe_creation(catalog.created))
-    return tuple(statements)
+    )
+    return (*migrations, *catalog.statements)

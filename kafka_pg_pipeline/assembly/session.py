@@ -10,16 +10,19 @@ from kafka_pg_pipeline.adapters.kafka.inspector import KafkaInspector
 from kafka_pg_pipeline.adapters.kafka.reader import open_reader_factory
 from kafka_pg_pipeline.adapters.postgres.catalog import PostgresCatalog
 from kafka_pg_pipeline.adapters.postgres.connection import Primary
+from kafka_pg_pipeline.adapters.postgres.evolution import PostgresEvolution
 from kafka_pg_pipeline.adapters.postgres.inspection import PostgresInspection
 from kafka_pg_pipeline.adapters.postgres.migrations import fetch_pending, migrate
 from kafka_pg_pipeline.adapters.postgres.moves import OperatorMoves
 from kafka_pg_pipeline.adapters.postgres.positions import PostgresPositions
 from kafka_pg_pipeline.adapters.postgres.writer import PostgresWriter
 from kafka_pg_pipeline.assembly.endpoints import Endpoints
+from kafka_pg_pipeline.assembly.formats import build_decoders
 from kafka_pg_pipeline.domain.budgets import DeadLetterBudget
 from kafka_pg_pipeline.domain.tables import TableName, TargetTable
 from kafka_pg_pipeline.pipeline.load import LoaderPorts, StreamLoader
-from kafka_pg_pipeline.ports import ReaderFactory
+from kafka_pg_pipeline.pipeline.shape import RowShape, shape_of
+from kafka_pg_pipeline.ports import Decoders, ReaderFactory, TargetEvolution
 from kafka_pg_pipeline.settings.models import StreamSettings
 from kafka_pg_pipeline.sql import Migration
 
@@ -34,10 +37,15 @@ class StreamSession:
     open_reader: ReaderFactory
     positions: PostgresPositions
     catalog: PostgresCatalog
+    decoders: Decoders
     inspection: PostgresInspection
     moves: OperatorMoves
     loader: StreamLoader
     pending_migrations: tuple[Migration, ...] = ()
+
+    def shape(self, port: TargetEvolution) -> RowShape:
+        """How records become rows, for one look or one run; ``port`` changes the table."""
+        return shape_of(self.stream, port, self.decoders)
 
     @property
     def has_state(self) -> bool:
@@ -90,8 +98,16 @@ def open_session(
         )
         positions = PostgresPositions(primary, stream=name, topic=stream.topic)
         catalog = PostgresCatalog(
-            primary, stream=name, table=table, metadata=stream.metadata, key=stream.key
+            primary, stream=name, table=table, rules=stream.rules, key=stream.key
         )
+        beside = Primary(endpoints.postgres, application_name=f"kafka-pg {name} {run_id} ddl")
+        stack.callback(beside.close)
+        evolution = PostgresEvolution(
+            beside,
+            PostgresCatalog(beside, stream=name, table=table, rules=stream.rules, key=stream.key),
+        )
+
+        decoders = build_decoders(stream)
 
         def open_writer(target: TargetTable) -> "closing[PostgresWriter]":
             return closing(
@@ -107,7 +123,9 @@ def open_session(
                 )
             )
 
-        ports = LoaderPorts(inspector, open_reader, positions, catalog, open_writer)
+        ports = LoaderPorts(
+            inspector, open_reader, positions, catalog, evolution, open_writer, decoders, run_id
+        )
         yield StreamSession(
             name=name,
             stream=stream,
@@ -115,6 +133,7 @@ def open_session(
             open_reader=open_reader,
             positions=positions,
             catalog=catalog,
+            decoders=decoders,
             inspection=PostgresInspection(
                 primary, stream=name, topic=stream.topic, mode=stream.write_mode
             ),

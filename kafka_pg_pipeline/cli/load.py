@@ -177,6 +177,8 @@ def show_report(report: LoadReport) -> None:
     if report.lag_after:
         text += f", {count_of(report.lag_after, 'offset')} left"
     print_line(text)
+    for statement in report.changes:
+        print_line(f"  {statement}")
 
 
 def plain_loaded(loaded: Loaded) -> Any:
@@ -192,6 +194,7 @@ def plain_loaded(loaded: Loaded) -> Any:
         "dead_letters": counts.dead,
         "absent": counts.absent,
         "untaken_fields": report.untaken_fields,
+        "changes": list(report.changes),
         "batches": report.batches,
         "record_bytes": report.record_bytes,
         "seconds": round(report.seconds, 3),

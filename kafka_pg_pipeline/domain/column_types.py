@@ -24,6 +24,9 @@ _KINDS = {
     "bytea": ColumnKind.BYTEA,
 }
 
+# What a type is widened to, narrowest first: each holds all that those before it do.
+WIDENING = ("smallint", "integer", "bigint", "numeric", "text")
+
 
 @dataclass(frozen=True, slots=True)
 class TypeDescription:
@@ -49,3 +52,9 @@ def describe_type(base_type: str, *, is_array: bool) -> TypeDescription:
     if bits is not None:
         return TypeDescription(ColumnKind.INTEGER, -(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     return TypeDescription(_KINDS.get(base_type, ColumnKind.OTHER))
+
+
+def is_wider(type_name: str, *, than: str) -> bool:
+    """Whether a type holds all values of another, and more; False for types of other families."""
+    names = (type_name, than)
+    return set(names) <= set(WIDENING) and WIDENING.index(type_name) > WIDENING.index(than)

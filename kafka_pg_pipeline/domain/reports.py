@@ -51,8 +51,8 @@ class LoadReport:
     """The ledger's account of one run; ``seconds`` is wall-clock time by a monotonic clock.
 
     ``batches`` counts transactions. ``lag_before`` and ``lag_after`` are offsets against the end
-    that the plan froze. ``untaken_fields`` counts the fields of the first records that no column
-    takes.
+    that the plan froze. ``untaken_fields`` counts the fields that no column takes; ``changes`` are
+    the statements that changed the table.
     """
 
     stream: str
@@ -65,6 +65,7 @@ class LoadReport:
     lag_before: int
     lag_after: int
     untaken_fields: int = 0
+    changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property

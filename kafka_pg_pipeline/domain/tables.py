@@ -38,6 +38,33 @@ class MetadataField(str, Enum):
     KEY = "key"
     HEADERS = "headers"
     INCARNATION = "incarnation"
+    LOAD_ID = "load_id"
+    RUN_ID = "run_id"
+    DELETED = "deleted"
+
+
+METADATA_TYPES: Mapping[MetadataField, str] = {
+    MetadataField.TOPIC: "text",
+    MetadataField.PARTITION: "integer",
+    MetadataField.OFFSET: "bigint",
+    MetadataField.TIMESTAMP: "timestamp with time zone",
+    MetadataField.TIMESTAMP_TYPE: "text",
+    MetadataField.KEY: "bytea",
+    MetadataField.HEADERS: "jsonb",
+    MetadataField.INCARNATION: "integer",
+    MetadataField.LOAD_ID: "uuid",
+    MetadataField.RUN_ID: "text",
+    MetadataField.DELETED: "boolean",
+}
+
+
+class TimeUnit(str, Enum):
+    """What a number counts from 1970-01-01 in UTC on, in a column of dates or times."""
+
+    SECONDS = "s"
+    MILLISECONDS = "ms"
+    MICROSECONDS = "us"
+    NANOSECONDS = "ns"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +111,25 @@ Source = ValueField | KeyField | Header | Attribute | Constant | Rest
 
 
 @dataclass(frozen=True, slots=True)
+class ColumnRule:
+    """What the file says of a column.
+
+    ``source`` is None where the field is found by its name; ``type_name`` is None where the type
+    is inferred. ``unit`` is None where a number is no moment.
+    """
+
+    source: Source | None = None
+    type_name: str | None = None
+    unit: TimeUnit | None = TimeUnit.MILLISECONDS
+
+
+@dataclass(frozen=True, slots=True)
 class Column:
     """One column that the loader fills from its ``source``.
 
     ``type_name`` is PostgreSQL's ``format_type``. For INTEGER ``minimum`` and ``maximum`` bound
-    the value.
+    the value. ``unit`` is that of a number for a
+    TIMESTAMP, None where it takes no number.
     """
 
     name: str
@@ -99,11 +140,17 @@ class Column:
     minimum: int | None = None
     maximum: int | None = None
     source: Source | None = None
+    unit: TimeUnit | None = TimeUnit.MILLISECONDS
 
     @property
     def field(self) -> str | None:
         """Name of the value's field that fills the column; None where something else does."""
         return self.source.name if isinstance(self.source, ValueField) else None
+
+    @property
+    def is_from_value(self) -> bool:
+        """Whether the record's value fills the column, rather than its key or the record itself."""
+        return isinstance(self.source, ValueField | Rest | None)
 
     @property
     def metadata(self) -> MetadataField | None:
@@ -168,3 +215,11 @@ class TargetTable:
     @property
     def _attribute_columns(self) -> Mapping[MetadataField, str]:
         return {column.metadata: column.name for column in self.columns if column.metadata}
+
+
+@dataclass(frozen=True, slots=True)
+class Evolved:
+    """A table after a change, and the statements that were needed for it."""
+
+    target: TargetTable
+    statements: tuple[str, ...]

@@ -52,6 +52,9 @@ def describe_report(report: LoadReport) -> MetadataMap:
         "kafka/lag_after": dg.MetadataValue.int(report.lag_after),
         "kafka/ranges": dg.MetadataValue.table(records, schema=_RANGES_SCHEMA),
     }
+    if report.changes:
+        changes = "\n".join(f"    {statement}" for statement in report.changes)
+        metadata["kafka/schema_changes"] = dg.MetadataValue.md(changes)
     if report.warnings:
         metadata["kafka/warnings"] = dg.MetadataValue.md("\n".join(report.warnings))
     return metadata

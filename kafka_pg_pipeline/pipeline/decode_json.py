@@ -7,8 +7,10 @@ looked at twice. Whatever surprises, another type, a bound exceeded, U+0000, is 
 exact way, which alone decides what is a dead letter.
 """
 
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Annotated, Any
 
@@ -16,16 +18,17 @@ import msgspec
 from msgspec.structs import astuple
 
 from kafka_pg_pipeline.domain.copy_text import NULL, escape
-from kafka_pg_pipeline.domain.moments import MomentText
 from kafka_pg_pipeline.domain.records import Reason, Stage
-from kafka_pg_pipeline.domain.tables import Column, ColumnKind
+from kafka_pg_pipeline.domain.tables import Column, ColumnKind, Rest
 from kafka_pg_pipeline.domain.verdicts import Rejected, Unfit
 from kafka_pg_pipeline.pipeline.encode_literals import (
     check_json,
+    moment_writer,
     write_literal,
 )
 
 UNSET = msgspec.UNSET
+_decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 MAX_DEPTH = 256
 _BOM = b"\xef\xbb\xbf"
 _BACKSLASH = ord("\\")
@@ -49,28 +52,50 @@ class _Absent(str):
 _ABSENT = _Absent(NULL)
 
 
+@dataclass(frozen=True, slots=True)
+class OtherFields:
+    """The fields that are no column's expected one; any but these surprises the fast way.
+
+    ``left`` go to the rest column, where there is one; ``dropped`` go nowhere; ``empty`` have only
+    ever been null. ``arrange`` sorts a document's fields into the columns, the exact way.
+    """
+
+    left: tuple[str, ...]
+    dropped: tuple[str, ...]
+    empty: tuple[str, ...]
+    arrange: Callable[[Mapping[str, msgspec.Raw]], Sequence[Any]]
+
+
 class JsonDecoder:
     """Decodes record values into one table's columns.
 
     What it returns a column is ready for the line's format: COPY text, or a number or a boolean
-    whose ``str`` is. It is UNSET where the record leaves a column to its default.
+    whose ``str`` is. It is UNSET where the record leaves a column to its default. The column for
+    the rest of the fields, where there is one, is the last. Without ``others`` all fields that no
+    column expects are passed over.
     """
 
-    def __init__(self, columns: Sequence[Column]) -> None:
+    def __init__(self, columns: Sequence[Column], others: OtherFields | None = None) -> None:
         self._columns = tuple(columns)
-        self._fields = tuple(column.field or column.name for column in columns)
-        self._decode_struct = _struct_decoder(self._columns, self._fields)
-        self._split = _splitter(self._fields)
+        taking = tuple(column for column in columns if not isinstance(column.source, Rest))
+        self._taking = len(taking)
+        self._fields = tuple(column.field or column.name for column in taking)
+        self._decode_struct = _struct_decoder(taking, self._fields, others)
+        self._arrange_exactly = others.arrange if others else self._arrange_by_name
+        self._write_rest = _rest_writer(self._columns[self._taking :], others)
         self._converters = tuple(
             (index, converter)
             for index, column in enumerate(columns)
             if (converter := _converter(column)) is not None
         )
-        self._moments = _indexes(columns, lambda column: column.kind is ColumnKind.TIMESTAMP)
+        self._moments = tuple(
+            (index, moment_writer(column.unit))
+            for index, column in enumerate(columns)
+            if column.kind is ColumnKind.TIMESTAMP
+        )
         self._texts = _indexes(columns, lambda column: column.kind in _TEXT_KINDS)
         self._doubles = _indexes(columns, lambda column: column.kind is ColumnKind.DOUBLE)
         self._defaults = _indexes(columns, lambda column: column.has_default)
-        self._write_moment = MomentText()
         self._all = tuple(range(len(self._columns)))
 
     def decode(self, value: bytes | None) -> tuple[Any, ...]:
@@ -107,6 +132,7 @@ class JsonDecoder:
         try:
             rows = map(astuple, map(self._decode_struct, present))
             columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
+            self._close(columns, len(present))
             if any(0.0 in columns[index] for index in self._doubles):
                 _check_zeros(text)
             return self._arrange(columns, has_null=b"null" in text)
@@ -119,7 +145,7 @@ class JsonDecoder:
         Raises:
             Rejected: the record cannot become a row.
         """
-        raws = self._find_raws(value.removeprefix(_BOM))
+        raws = self._arrange_exactly(self._split(value.removeprefix(_BOM)))
         return tuple(
             _missing(column) if raw is UNSET else _present(column, raw)
             for column, raw in zip(self._columns, raws, strict=True)
@@ -129,14 +155,11 @@ class JsonDecoder:
         self, decode_struct: Callable[[bytes], msgspec.Struct], value: bytes
     ) -> tuple[Any, ...]:
         row = list(astuple(decode_struct(value)))
+        if len(row) > self._taking or self._write_rest is not None:
+            row[self._taking :] = self._rest_of(row[self._taking :])
         if any(row[index] == 0.0 for index in self._doubles):
             _check_zeros(value)
-        for index, convert in self._converters:
-            if type(row[index]) is msgspec.Raw:
-                row[index] = convert(row[index])
-        for index in self._moments:
-            if type(row[index]) is int:
-                row[index] = self._write_moment(row[index])
+        self._convert(row)
         if _BACKSLASH in value:
             for index in self._texts:
                 if type(row[index]) is str:
@@ -145,6 +168,30 @@ class JsonDecoder:
             return tuple([NULL if item is None else item for item in row])
         return tuple(row)
 
+    def _convert(self, row: list[Any]) -> None:
+        for index, convert in self._converters:
+            if type(row[index]) is msgspec.Raw:
+                row[index] = convert(row[index])
+        for index, write in self._moments:
+            if type(row[index]) is int:
+                row[index] = write(row[index])
+
+    def _close(self, columns: list[Sequence[Any]], number: int) -> None:
+        """Make of the columns behind those with a field the rest column, or nothing."""
+        others = columns[self._taking :]
+        if self._write_rest is None:
+            del columns[self._taking :]
+        elif others:
+            columns[self._taking :] = [list(map(self._write_rest, zip(*others, strict=True)))]
+        else:
+            columns.append([self._write_rest(())] * number)
+
+    def _rest_of(self, others: Sequence[Any]) -> list[str]:
+        return [] if self._write_rest is None else [self._write_rest(others)]
+
+    def _arrange_by_name(self, fields: Mapping[str, msgspec.Raw]) -> Sequence[Any]:
+        return [fields.get(name, UNSET) for name in self._fields]
+
     def _arrange(
         self, columns: list[Sequence[Any]], *, has_null: bool
     ) -> tuple[tuple[int, ...], list[Sequence[Any]]] | None:
@@ -152,9 +199,8 @@ class JsonDecoder:
             columns[index] = [
                 convert(item) if type(item) is msgspec.Raw else item for item in columns[index]
             ]
-        for index in self._moments:
+        for index, write in self._moments:
             if int in set(map(type, columns[index])):
-                write = self._write_moment
                 columns[index] = [
                     write(item) if type(item) is int else item for item in columns[index]
                 ]
@@ -179,9 +225,9 @@ class JsonDecoder:
         filled = tuple(index for index in self._all if index not in left_out)
         return filled, [columns[index] for index in filled]
 
-    def _find_raws(self, value: bytes) -> Sequence[Any]:
+    def _split(self, value: bytes) -> Mapping[str, msgspec.Raw]:
         try:
-            return self._split(value)
+            return _decode_object(value)
         except msgspec.ValidationError:
             reason = Reason.NOT_AN_OBJECT
         except UnicodeDecodeError:
@@ -270,11 +316,13 @@ _FAST_TYPES: Mapping[ColumnKind, Any] = {
     ColumnKind.OTHER: str,
     ColumnKind.TIMESTAMP: int | str,
 }
+_ANY = msgspec.Raw | msgspec.UnsetType
+_EMPTY = None | msgspec.UnsetType
 _TEXT_KINDS = (ColumnKind.TEXT, ColumnKind.OTHER, ColumnKind.TIMESTAMP)
 
 
 def _struct_decoder(
-    columns: tuple[Column, ...], names: tuple[str, ...]
+    columns: tuple[Column, ...], names: tuple[str, ...], others: OtherFields | None
 ) -> Callable[[bytes], msgspec.Struct] | None:
     """Decodes what fits the columns' types; None where msgspec cannot name a field."""
     fields: list[Any] = []
@@ -290,30 +338,66 @@ def _struct_decoder(
             fields.append((f"f{index}", kind, _ABSENT))
         else:
             fields.append((f"f{index}", kind))
-    return _decoder(fields, names)
+    if others is None:
+        return _decoder(fields, names, forbids=False)
+    if not all(map(_can_be_named, names)):
+        return None
+    for more, kind in ((others.left, _ANY), (others.dropped, _ANY), (others.empty, _EMPTY)):
+        for name in filter(_can_be_named, more):
+            fields.append((f"f{len(fields)}", kind, UNSET))
+            names = (*names, name)
+    return _decoder(fields, names, forbids=True)
 
 
-def _splitter(names: tuple[str, ...]) -> Callable[[bytes], Sequence[Any]]:
-    """Finds each field's JSON text; UNSET where a record lacks it."""
-    raw = msgspec.Raw | msgspec.UnsetType
-    decode = _decoder([(f"f{index}", raw, UNSET) for index in range(len(names))], names)
-    if decode is not None:
-        return lambda value: astuple(decode(value))
-    decode_all = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
-
-    def split(value: bytes) -> Sequence[Any]:
-        found = decode_all(value)
-        return [found.get(name, UNSET) for name in names]
-
-    return split
-
-
-def _decoder(fields: list[Any], names: tuple[str, ...]) -> Callable[[bytes], msgspec.Struct] | None:
-    if any(set(name) & {'"', "\\"} or min(name, default=" ") < " " for name in names):
+def _decoder(
+    fields: list[Any], names: tuple[str, ...], *, forbids: bool
+) -> Callable[[bytes], msgspec.Struct] | None:
+    if not all(map(_can_be_named, names)):
         return None
     rename = {f"f{index}": name for index, name in enumerate(names)}
-    struct = msgspec.defstruct("Row", fields, rename=rename, gc=False, kw_only=True)
+    struct = msgspec.defstruct(
+        "Row", fields, rename=rename, gc=False, kw_only=True, forbid_unknown_fields=forbids
+    )
     return msgspec.json.Decoder(struct).decode
+
+
+def _can_be_named(name: str) -> bool:
+    return not set(name) & {'"', "\\"} and min(name, default=" ") >= " "
+
+
+# -- the rest column ------------------------------------------------------------------------------
+
+
+def write_rest(fields: Mapping[str, msgspec.Raw]) -> bytes:
+    """The JSON object of these fields, each value as it was written."""
+    pairs = (json.dumps(name).encode() + b":" + bytes(raw) for name, raw in fields.items())
+    return b"{" + b",".join(pairs) + b"}"
+
+
+def _rest_writer(
+    rest: tuple[Column, ...], others: OtherFields | None
+) -> Callable[[Sequence[Any]], str] | None:
+    """Writes the rest column of the other fields' values; None where there is no such column."""
+    if not rest:
+        return None
+    left = filter(_can_be_named, others.left if others else ())
+    names = tuple(f"{json.dumps(name, ensure_ascii=False)}:" for name in left)
+    needs_value = not rest[0].nullable or rest[0].has_default
+
+    def write(values: Sequence[Any]) -> str:
+        pairs = [
+            name + bytes(raw).decode()
+            for name, raw in zip(names, values, strict=False)
+            if raw is not UNSET
+        ]
+        text = "{" + ",".join(pairs) + "}"
+        if "\\" in text or (needs_value and not pairs):
+            raise Unfit(Reason.MISSING_VALUE)  # or not: the exact way decides
+        if not pairs:
+            return NULL
+        return text if text.isprintable() else escape(text)
+
+    return write
 
 
 # -- what the fast way still has to convert ------------------------------------------------------

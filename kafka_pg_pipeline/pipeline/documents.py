@@ -1,23 +1,60 @@
-"""JSON documents of record keys: a text, or an object of the key's columns."""
+"""What records say, as JSON documents: their values, and their keys."""
+
+from collections.abc import Iterable
 
 import msgspec
 
-from kafka_pg_pipeline.domain.records import Reason, Stage
+from kafka_pg_pipeline.domain.documents import Change, Decoded
+from kafka_pg_pipeline.domain.records import Reason, Record, Stage
 from kafka_pg_pipeline.domain.verdicts import Rejected
+from kafka_pg_pipeline.ports import RecordDecoder
 
+# The field of a value that is no object: a text, bytes, or a number.
+VALUE_FIELD = "value"
 _WHITESPACE = b" \t\n\r"
+_TOMBSTONE = Decoded(None, Change.DELETE)
 
 
-def text_document(data: bytes) -> bytes:
-    """The document of a text.
+def read_value(record: Record, decoder: RecordDecoder | None) -> Decoded:
+    """What a record says; without a decoder its value is JSON.
 
     Raises:
-        Rejected: it is not UTF-8.
+        Rejected: the value is not of the format.
+        RegistryUnavailableError: its schema could not be fetched.
     """
-    try:
-        return msgspec.json.encode(data.decode())
-    except UnicodeDecodeError:
-        raise Rejected(Stage.DECODE, Reason.INVALID_UTF8) from None
+    if record.value is None:
+        return _TOMBSTONE
+    if decoder is None:
+        return Decoded(record.value)
+    decoded = decoder.decode(record.value)
+    if decoded.document is None or decoded.document.startswith(b"{"):
+        return decoded
+    return decoded._replace(document=as_object(decoded.document, (VALUE_FIELD,)))
+
+
+def read_values(records: Iterable[Record], decoder: RecordDecoder | None) -> list[bytes]:
+    """The documents of rows, of those records that can be read and have one."""
+    documents = []
+    for record in records:
+        try:
+            document, change, _ = read_value(record, decoder)
+        except Rejected:
+            continue
+        if document is not None and change is Change.WRITE:
+            documents.append(document)
+    return documents
+
+
+def read_key(record: Record, decoder: RecordDecoder | None) -> bytes | None:
+    """The document of a record's key; without a decoder it is text.
+
+    Raises:
+        Rejected: the key is not of the format.
+        RegistryUnavailableError: its schema could not be fetched.
+    """
+    if record.key is None:
+        return None
+    return _read_text(record.key) if decoder is None else decoder.decode(record.key).document
 
 
 def as_object(document: bytes, fields: tuple[str, ...]) -> bytes:
@@ -31,3 +68,10 @@ def as_object(document: bytes, fields: tuple[str, ...]) -> bytes:
     if len(fields) != 1:
         raise Rejected(Stage.DECODE, Reason.NOT_AN_OBJECT)
     return b"{" + msgspec.json.encode(fields[0]) + b":" + document + b"}"
+
+
+def _read_text(data: bytes) -> bytes:
+    try:
+        return msgspec.json.encode(data.decode())
+    except UnicodeDecodeError:
+        raise Rejected(Stage.DECODE, Reason.INVALID_UTF8) from None

@@ -1,16 +1,16 @@
 """Records that delete a row, as COPY lines: the key, and what tells how old the record is."""
 
-from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from kafka_pg_pipeline.domain.modes import WriteMode
 from kafka_pg_pipeline.domain.records import Reason, Record, Stage
-from kafka_pg_pipeline.domain.tables import Column, MetadataField
+from kafka_pg_pipeline.domain.tables import Column, MetadataField, TargetTable
 from kafka_pg_pipeline.domain.verdicts import Rejected
-from kafka_pg_pipeline.pipeline.decode_json import JsonDecoder
-from kafka_pg_pipeline.pipeline.documents import as_object, text_document
-from kafka_pg_pipeline.pipeline.encode_metadata import MetadataWriter
-from kafka_pg_pipeline.ports import RecordDecoder
+from kafka_pg_pipeline.pipeline.decode_document import DocumentDecoder
+from kafka_pg_pipeline.pipeline.documents import as_object, read_key
+from kafka_pg_pipeline.pipeline.encode_record import RecordBlock, RecordWriter, RunContext
+from kafka_pg_pipeline.pipeline.evolve import TableEvolution
+from kafka_pg_pipeline.pipeline.shape import RowShape
 
 _VERSION = (MetadataField.PARTITION, MetadataField.OFFSET, MetadataField.INCARNATION)
 
@@ -18,33 +18,32 @@ _VERSION = (MetadataField.PARTITION, MetadataField.OFFSET, MetadataField.INCARNA
 class DeletionEncoder:
     """Encodes what a deletion needs of the columns of one table.
 
-    ``names`` are the columns in the order of an encoded row: those of the key, and where the
-    newest wins those that hold the version.
+    These are the columns of the key, and where the newest wins those that hold the version.
     """
 
-    def __init__(
-        self,
-        columns: Sequence[Column],
-        topic: str,
-        mode: WriteMode,
-        key_decoder: RecordDecoder | None,
-        incarnations: Mapping[int, int],
-    ) -> None:
-        needed = [
-            column
-            for column in columns
-            if column.name in mode.key or (mode.newest_wins and column.metadata in _VERSION)
-        ]
-        values = [column for column in needed if column.metadata is None]
-        metadata = [column for column in needed if column.metadata is not None]
-        self.names = tuple(column.name for column in [*values, *metadata])
-        self._fields = tuple(column.field or column.name for column in values)
-        self._decoder = JsonDecoder(values)
-        self._metadata = MetadataWriter(metadata, topic, incarnations)
-        self._key_decoder = key_decoder
+    def __init__(self, target: TargetTable, context: RunContext, shape: RowShape) -> None:
+        mode = shape.mode
 
-    def encode(self, record: Record, document: bytes | None) -> tuple[Any, ...]:
-        """The items of ``names``; ``document`` is the row as it was, None where it is unknown.
+        def is_needed(column: Column) -> bool:
+            is_version = mode.newest_wins and column.metadata in _VERSION
+            return column.name in mode.key or is_version
+
+        needed = [column for column in target.columns if is_needed(column)]
+        values = [column for column in needed if column.is_from_value]
+        others = [column for column in needed if not column.is_from_value]
+        self._fields = tuple(column.field or column.name for column in values)
+        self._names = tuple(column.name for column in others)
+        # It is a look at the key's fields alone: the table does not change for the others.
+        self._decoder = DocumentDecoder(
+            replace(target, columns=tuple(values)), shape.mapping, TableEvolution()
+        )
+        self._writer = RecordWriter(others, context, shape.invalid_text)
+        self._key_decoder = shape.decoders.key
+
+    def encode(
+        self, record: Record, document: bytes | None
+    ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+        """Columns and items; ``document`` is the row as it was, None where it is unknown.
 
         The key then comes from the record's own key: from its fields of the same names, or where
         it is no object it is the one key column itself.
@@ -52,15 +51,16 @@ class DeletionEncoder:
         Raises:
             Rejected: there is no key, or it does not fit the columns.
         """
-        key = self._read_key(record) if document is None else document
-        return self._decoder.decode(key) + self._metadata.write(record)
+        items: tuple[Any, ...] = ()
+        if self._fields:
+            row = self._read_key(record) if document is None else document
+            items = self._decoder.decode(row)
+        names = tuple(column.name for column in self._decoder.columns) + self._names
+        key = read_key(record, self._key_decoder) if self._writer.takes_key else None
+        return names, items + self._writer.write(RecordBlock([record], [key], [True], ""))
 
     def _read_key(self, record: Record) -> bytes:
-        if record.key is None:
-            raise Rejected(Stage.DECODE, Reason.MISSING_KEY)
-        if self._key_decoder is None:
-            return as_object(text_document(record.key), self._fields)
-        document = self._key_decoder.decode(record.key).document
+        document = read_key(record, self._key_decoder)
         if document is None:
             raise Rejected(Stage.DECODE, Reason.MISSING_KEY)
         return as_object(document, self._fields)

@@ -13,15 +13,19 @@ from decimal import Decimal, InvalidOperation
 from itertools import chain
 from typing import Any
 
-from kafka_pg_pipeline.domain.moments import format_microseconds
+from kafka_pg_pipeline.domain.moments import MomentText, format_microseconds
 from kafka_pg_pipeline.domain.records import Reason
-from kafka_pg_pipeline.domain.tables import Column, ColumnKind
+from kafka_pg_pipeline.domain.tables import Column, ColumnKind, TimeUnit
 from kafka_pg_pipeline.domain.verdicts import Unfit
 
 # numeric's own limits (PostgreSQL documentation, 8.1.2): digits before and after the point.
 _NUMERIC_DIGITS_BEFORE = 131_072
 _NUMERIC_DIGITS_AFTER = 16_383
 _INTEGER_DIGITS = 19
+# How many decimal places a unit is away from microseconds, and how many nanoseconds one has: what
+# a clock of nanoseconds says is never exact to PostgreSQL, which would refuse all of it.
+_PLACES = {TimeUnit.SECONDS: 6, TimeUnit.MILLISECONDS: 3, TimeUnit.MICROSECONDS: 0}
+_NANOSECONDS = 1000
 _WHITESPACE = " \t\n\r\f\v"  # as PostgreSQL's input functions trim it
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -68,6 +72,17 @@ def check_text(text: str) -> str:
     except UnicodeEncodeError:
         raise Unfit(Reason.LONE_SURROGATE) from None
     return text
+
+
+def moment_writer(unit: TimeUnit | None) -> Callable[[int], str]:
+    """Writes whole numbers of the unit since the epoch as timestamptz text.
+
+    What it returns raises Unfit where timestamptz does not reach that far, or there is no unit.
+    """
+    if unit is TimeUnit.MILLISECONDS:
+        return MomentText()
+    column = Column("", "", ColumnKind.TIMESTAMP, unit=unit)
+    return lambda number: _number_to_moment(column, str(number))
 
 
 def _parse_string(literal: str) -> str:
@@ -176,9 +191,13 @@ def _number_to_double(_: Column, literal: str) -> str:
     return repr(number)
 
 
-def _number_to_moment(_: Column, literal: str) -> str:
-    """Milliseconds since the epoch; three places behind their point are microseconds."""
-    return format_microseconds(_scale_to_integer(literal, 3))
+def _number_to_moment(column: Column, literal: str) -> str:
+    """A number of the column's units since the epoch, exact down to microseconds."""
+    if column.unit is None:
+        raise Unfit(Reason.WRONG_TYPE)
+    if column.unit is TimeUnit.NANOSECONDS:
+        return format_microseconds(_scale_to_integer(literal, 0) // _NANOSECONDS)
+    return format_microseconds(_scale_to_integer(literal, _PLACES[column.unit]))
 
 
 def _number_as_text(_: Column, literal: str) -> str:

@@ -1,22 +1,25 @@
 """Columns for a table that does not exist yet, from a sample of the records."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
 
 import msgspec
 
-from kafka_pg_pipeline.domain.column_types import describe_type
+from kafka_pg_pipeline.domain.column_types import describe_type, is_wider
+from kafka_pg_pipeline.domain.naming import name_column
 from kafka_pg_pipeline.domain.tables import (
     NAME_BYTES,
-    Attribute,
     Column,
-    MetadataField,
+    ColumnRule,
+    Rest,
     Source,
+    TimeUnit,
     ValueField,
 )
 from kafka_pg_pipeline.errors import TargetError
+from kafka_pg_pipeline.pipeline.mapping import Fate, FieldMapping, TableFields
 
 _BOM = b"\xef\xbb\xbf"
 _INT8 = 2**63
@@ -25,16 +28,6 @@ _MOMENT = re.compile(
     r"(\d{4})-(\d\d)-(\d\d)[T ](\d\d):(\d\d)(?::(\d\d)(?:\.\d+)?)?(?:Z|[+-]\d\d(?::?\d\d)?)",
     re.ASCII,
 )
-_METADATA_TYPES = {
-    MetadataField.TOPIC: "text",
-    MetadataField.PARTITION: "integer",
-    MetadataField.OFFSET: "bigint",
-    MetadataField.TIMESTAMP: "timestamp with time zone",
-    MetadataField.TIMESTAMP_TYPE: "text",
-    MetadataField.KEY: "bytea",
-    MetadataField.HEADERS: "jsonb",
-    MetadataField.INCARNATION: "integer",
-}
 # pg_type's names of types that people, and we, write another way.
 _CATALOG_NAMES = {
     "smallint": "int2",
@@ -51,52 +44,119 @@ _CATALOG_NAMES = {
     "timestamp with time zone": "timestamptz",
     "timestamp without time zone": "timestamp",
 }
-# In every table already (PostgreSQL documentation, 5.6).
-_SYSTEM_COLUMNS = frozenset({"tableoid", "xmin", "cmin", "xmax", "cmax", "ctid"})
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def infer_columns(
-    values: Sequence[bytes | None],
-    overrides: Mapping[str, str],
-    metadata: Mapping[MetadataField, str],
-) -> tuple[Column, ...]:
-    """Columns in order of first appearance, then those of ``overrides``, then the metadata.
+def infer_columns(documents: Iterable[bytes | None], mapping: FieldMapping) -> tuple[Column, ...]:
+    """Columns of the fields in order of first appearance, then the others that the file names.
 
-    A field that any record of the sample has becomes a column; all are nullable. What is no JSON
+    A field that any document of the sample has becomes a column; all are nullable. What is no JSON
     object is passed over: it will be a dead letter.
 
-    Args:
-        values: Record values.
-        overrides: PostgreSQL types by column name; they win over what is inferred.
-        metadata: Column names by record attribute.
+    Raises:
+        TargetError: two fields would become one column, or columns that differ in case only; or a
+            field's name cannot be a column's.
+    """
+    columns = columns_of_fields(gather_fields(documents), mapping)
+    made = {column.name for column in columns}
+    others = [
+        make_column(name, rule.type_name or "text", rule.source or ValueField(name), rule.unit)
+        for name, rule in mapping.rules.items()
+        if name not in made
+    ]
+    return (*columns, *others)
+
+
+def gather_fields(documents: Iterable[bytes | None]) -> dict[str, set[str]]:
+    """The fields of documents, with what their values say of a type; null says nothing."""
+    seen: dict[str, set[str]] = {}
+    for document in documents:
+        for name, raw in split_document(document).items():
+            seen.setdefault(name, set()).update(_kinds_of(bytes(raw)))
+    return seen
+
+
+def columns_of_fields(seen: Mapping[str, set[str]], mapping: FieldMapping) -> list[Column]:
+    """Columns of a new table, for the fields that are to have one.
 
     Raises:
-        TargetError: two names differ in case only, a field has a metadata column's name or that
-            of a system column, or a name is longer than PostgreSQL's 63 bytes.
+        TargetError: see ``infer_columns``.
     """
-    seen: dict[str, set[str]] = {}
-    for value in values:
-        for name, raw in _fields(value).items():
-            seen.setdefault(name, set()).update(_kinds_of(bytes(raw)))
-    names = list(dict.fromkeys([*seen, *overrides]))
-    _check_names(names, list(metadata.values()))
-    columns = [
-        _column(name, overrides.get(name) or _choose_type(seen[name]), ValueField(name))
-        for name in names
-    ]
+    fields = TableFields(mapping, ())
+    columns: dict[str, Column] = {}
+    of_column: dict[str, str] = {}
+    of_name: dict[str, str] = {}
+    for name, kinds in seen.items():
+        place = fields.place(name)
+        if place.fate is Fate.LEFT:
+            _check_left(name, mapping)
+        if place.fate is not Fate.NEW:
+            continue
+        others = [of_column.setdefault(place.column.lower(), name)]
+        if not fields.is_ruled(name):
+            others.append(of_name.setdefault(name.lower(), name))
+        for other in others:
+            if other != name:
+                raise TargetError(describe_collision(other, name))
+        columns[place.column] = column_of_field(name, place.column, kinds, mapping)
+    for name, rule in mapping.rules.items():
+        rival = of_column.get(name.lower())
+        if rule.source is None:
+            rival = rival or of_name.get(name.lower())
+        if rival is not None and name not in columns:
+            raise TargetError(
+                describe_collision(rival, name)
+                if rule.source is None
+                else _describe_taken(rival, name)
+            )
+    return list(columns.values())
+
+
+def column_of_field(
+    field: str, name: str, kinds: set[str], mapping: FieldMapping, default: str = "text"
+) -> Column:
+    """The column for a field whose values were of these kinds; the file's word on it wins."""
+    rule = mapping.rules.get(name, ColumnRule())
+    type_name = rule.type_name or (_choose_type(kinds) if kinds else default)
+    return make_column(name, type_name, ValueField(field), rule.unit)
+
+
+def describe_collision(one: str, other: str) -> str:
+    """What is wrong where two fields would become one column."""
     return (
-        *columns,
-        *(
-            _column(name, _METADATA_TYPES[field], Attribute(field))
-            for field, name in metadata.items()
-        ),
+        f"fields {one!r} and {other!r} would become one column, or columns that differ in case "
+        "only: give each a column under `columns`, or name one of them under `drop`"
     )
 
 
-def _fields(value: bytes | None) -> Mapping[str, msgspec.Raw]:
+def _describe_taken(field: str, column: str) -> str:
+    return (
+        f"field {field!r} would take the name of the column {column!r}, which something else "
+        "fills: rename that column in the configuration file, or name one for the field under "
+        "`columns`"
+    )
+
+
+def _check_left(name: str, mapping: FieldMapping) -> None:
+    """A field may be left to the rest column, but not for its name alone."""
+    if mapping.select is not None and name not in mapping.select:
+        return
+    if any(isinstance(rule.source, Rest) for rule in mapping.rules.values()):
+        return
+    for column in (name, name_column(name, mapping.naming)):
+        if column in mapping.rules:
+            raise TargetError(_describe_taken(name, column))
+    raise TargetError(
+        f"field {name!r} cannot be a column: PostgreSQL's names have 1 to {NAME_BYTES} bytes and "
+        "no U+0000, and some it keeps for itself. Name a column for it under `columns`, or the "
+        "field under `drop`"
+    )
+
+
+def split_document(document: bytes | None) -> Mapping[str, msgspec.Raw]:
+    """The fields of a JSON object; none where it is no such thing."""
     try:
-        return _decode(value.removeprefix(_BOM)) if value else {}
+        return _decode(document.removeprefix(_BOM)) if document else {}
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return {}
 
@@ -168,7 +228,17 @@ def _choose_type(kinds: set[str]) -> str:
     return "double precision" if kinds <= {"integer", "double"} else "numeric"
 
 
-def _column(name: str, type_name: str, source: Source) -> Column:
+def choose_wider(column: Column, kinds: set[str]) -> str | None:
+    """The type for a column that some values do not fit; None where there is none."""
+    if not kinds <= {"integer", "bigint", "double", "numeric"}:
+        wanted = "text"
+    else:
+        wanted = "bigint" if kinds <= {"integer", "bigint"} else "numeric"
+    return wanted if is_wider(wanted, than=column.type_name) else None
+
+
+def make_column(name: str, type_name: str, source: Source, unit: TimeUnit | None) -> Column:
+    """A nullable column of that type, as people write it."""
     base, bracket, _ = re.sub(r"\(.*?\)", "", type_name).lower().partition("[")
     base = base.strip()
     described = describe_type(_CATALOG_NAMES.get(base, base), is_array=bool(bracket))
@@ -179,42 +249,5 @@ def _column(name: str, type_name: str, source: Source) -> Column:
         minimum=described.minimum,
         maximum=described.maximum,
         source=source,
+        unit=unit,
     )
-
-
-# -- names ---------------------------------------------------------------------------------------
-
-
-def _check_names(fields: Sequence[str], metadata: Sequence[str]) -> None:
-    seen: dict[str, str] = {}
-    for name in fields:
-        _check_length(name)
-        if name in _SYSTEM_COLUMNS:
-            raise TargetError(
-                f"field {name!r} cannot be a column: PostgreSQL keeps that name for itself. Create "
-                "the table by hand with the columns you want"
-            )
-        other = seen.setdefault(name.lower(), name)
-        if other != name:
-            raise TargetError(
-                f"fields {other!r} and {name!r} would become columns that differ in case only: "
-                "create the table by hand with the columns you want"
-            )
-    for name in metadata:
-        _check_length(name)
-        if name.lower() in seen:
-            raise TargetError(
-                f"field {seen[name.lower()]!r} would take the name of the metadata column "
-                f"{name!r}: rename the metadata column under `metadata`, or create the table by "
-                "hand with the columns you want"
-            )
-
-
-def _check_length(name: str) -> None:
-    if not name or len(name.encode()) > NAME_BYTES or "\0" in name:
-        raise TargetError(
-            # The name is left out: keys of that length are data more often than names.
-            f"a field whose name has {len(name.encode())} bytes cannot be a column: PostgreSQL's "
-            f"names have 1 to {NAME_BYTES} bytes and no U+0000. Create the table by hand with the "
-            "columns you want; `kafka-pg plan` then lists the fields that no column takes"
-        )

@@ -10,8 +10,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass, field, replace
 
 import tenacity
 
@@ -29,25 +28,27 @@ from kafka_pg_pipeline.domain.tables import TargetTable
 from kafka_pg_pipeline.errors import (
     LogShorterError,
     RetentionGapError,
-    TargetError,
     TransientError,
 )
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
-from kafka_pg_pipeline.pipeline.fields import LOOKED_AT, look_at_fields
+from kafka_pg_pipeline.pipeline.encode_record import RunContext
 from kafka_pg_pipeline.pipeline.garbage import rare_collection
 from kafka_pg_pipeline.pipeline.overlap import read_ahead
 from kafka_pg_pipeline.pipeline.plan import place_new_partitions
 from kafka_pg_pipeline.pipeline.read import BatchReading
 from kafka_pg_pipeline.pipeline.sample import read_sample
+from kafka_pg_pipeline.pipeline.shape import RowShape, shape_of
 from kafka_pg_pipeline.pipeline.stopping import StopRule, UntilLeft
 from kafka_pg_pipeline.pipeline.target import describe_foreign, ensure_target
 from kafka_pg_pipeline.ports import (
     BatchWriter,
+    Decoders,
     PositionStore,
     ProgressListener,
     ReaderFactory,
     StopSignal,
     TargetCatalog,
+    TargetEvolution,
     TopicInspector,
 )
 from kafka_pg_pipeline.settings.models import StreamSettings
@@ -74,7 +75,10 @@ class LoaderPorts:
     open_reader: ReaderFactory
     positions: PositionStore
     catalog: TargetCatalog
+    evolution: TargetEvolution
     open_writer: Callable[[TargetTable], AbstractContextManager[BatchWriter]]
+    decoders: Decoders
+    run_id: str
 
 
 @dataclass
@@ -83,13 +87,14 @@ class _Run:
 
     snapshot: TopicSnapshot
     records_left: int | None
+    shape: RowShape
     totals: tuple[PartitionTotals, ...] = ()
     batches: int = 0
     warnings: list[str] = field(default_factory=list)
     fenced: int = 0
     gaps: int = 0
     lag_before: int | None = None
-    untaken_fields: int | None = None
+    untaken: frozenset[str] = frozenset()
 
     def add(self, result: WriteResult) -> None:
         self.totals = add_entries(self.totals, result.entries)
@@ -119,7 +124,8 @@ class StreamLoader:
         """
         started = time.monotonic()
         rule = StopRule(stop, plan.max_seconds)
-        run = _Run(plan.snapshot, plan.max_records)
+        shape = shape_of(self._stream, self._ports.evolution, self._ports.decoders)
+        run = _Run(plan.snapshot, plan.max_records, shape)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientError),
             stop=_gave_up(run),
@@ -140,7 +146,8 @@ class StreamLoader:
             seconds=time.monotonic() - started,
             lag_before=run.lag_before or 0,
             lag_after=lag_after,
-            untaken_fields=run.untaken_fields or 0,
+            untaken_fields=len(run.untaken),
+            changes=tuple(shape.evolution.changes),
             warnings=tuple(run.warnings),
         )
 
@@ -189,6 +196,7 @@ class StreamLoader:
             self._stream,
             self._ports.catalog,
             lambda: read_sample(run.snapshot, self._ports.open_reader),
+            self._ports.decoders,
             was_loaded=was_loaded(positions),
         )
         self._note_target(target, run)
@@ -256,17 +264,13 @@ class StreamLoader:
         listener: ProgressListener,
     ) -> WriteStatus:
         over = UntilLeft(rule)
+        encoder = RowEncoder(target, self._context(plans), self._shape(plans, run))
         reading = BatchReading(
             self._stream.topic,
             plans,
             stream=self._name,
             open_reader=self._ports.open_reader,
-            encoder=RowEncoder(
-                target,
-                topic=self._stream.topic,
-                mode=self._stream.write_mode,
-                incarnations={plan.partition: plan.position.incarnation for plan in plans},
-            ),
+            encoder=encoder,
             limits=self._stream.batch,
             max_records=run.records_left,
             stop=over,
@@ -277,26 +281,26 @@ class StreamLoader:
             over,
         ):
             for batch in batches:
-                self._look_at_fields(batch, target, run)
                 result = self._write(batch, writer)
                 if result.status is WriteStatus.FENCED:
                     run.fenced += 1
                     return result.status
                 run.add(result)
+                run.untaken |= encoder.untaken
                 listener(result)
                 if rule.is_set():
                     break
         return WriteStatus.COMMITTED
 
-    def _look_at_fields(self, batch: EncodedBatch, target: TargetTable, run: _Run) -> None:
-        """Look once a run at what no column takes; a stream's first batch must fit its table."""
-        if run.untaken_fields is not None or not batch.chunks:
-            return
-        records = (record for chunk in batch.chunks for record in chunk.records)
-        look = look_at_fields(islice(records, LOOKED_AT), target)
-        run.untaken_fields = len(look.untaken)
-        if look.is_foreign and all(piece.position.tail is None for piece in batch.slices):
-            raise TargetError(describe_foreign(self._name, self._stream))
+    def _shape(self, plans: tuple[PartitionPlan, ...], run: _Run) -> RowShape:
+        """The run's; a stream's first records must have a field in common with their table."""
+        if any(plan.position.tail is not None for plan in plans):
+            return run.shape
+        return replace(run.shape, foreign=describe_foreign(self._name, self._stream))
+
+    def _context(self, plans: tuple[PartitionPlan, ...]) -> RunContext:
+        incarnations = {plan.partition: plan.position.incarnation for plan in plans}
+        return RunContext(self._stream.topic, self._ports.run_id, incarnations)
 
     def _write(self, batch: EncodedBatch, writer: BatchWriter) -> WriteResult:
         """Look at the topic's identity once more, then write.

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from uuid import uuid4
 
 from kafka_pg_pipeline import failpoints
 from kafka_pg_pipeline.domain.batches import EncodedBatch, PartitionSlice
@@ -242,7 +241,7 @@ class BatchReading:
         failpoints.reach("after_read")
         if slices:
             yield EncodedBatch(
-                batch_id=uuid4(),
+                batch_id=builder.batch_id,
                 slices=slices,
                 chunks=builder.chunks(),
                 dead_letters=tuple(builder.dead_letters),

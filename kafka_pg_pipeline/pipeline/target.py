@@ -6,19 +6,24 @@ from dataclasses import replace
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.tables import Column, TableName, TargetTable
 from kafka_pg_pipeline.errors import TargetError
+from kafka_pg_pipeline.pipeline.documents import read_values
 from kafka_pg_pipeline.pipeline.infer import infer_columns
-from kafka_pg_pipeline.ports import TargetCatalog
+from kafka_pg_pipeline.pipeline.mapping import FieldMapping
+from kafka_pg_pipeline.ports import Decoders, TargetCatalog
 from kafka_pg_pipeline.settings.models import StreamSettings
 
 
-def propose_columns(stream: StreamSettings, sample: Sequence[Record]) -> tuple[Column, ...]:
+def propose_columns(
+    stream: StreamSettings, sample: Sequence[Record], decoders: Decoders
+) -> tuple[Column, ...]:
     """Columns for a table that does not exist yet.
 
     Raises:
         TargetError: no record of the sample could be read, or names collide.
 
     """
-    columns = infer_columns([record.value for record in sample], stream.columns, stream.metadata)
+    documents = read_values(sample, decoders.value)
+    columns = infer_columns(documents, FieldMapping.of(stream))
     names = {column.name for column in columns}
     if lacking := [name for name in stream.key if name not in names]:
         raise TargetError(
@@ -26,11 +31,11 @@ def propose_columns(stream: StreamSettings, sample: Sequence[Record]) -> tuple[C
             f"{', '.join(map(repr, lacking))} for the stream's `key`: none of the {len(sample)} "
             f"records looked at in {stream.topic} has such a field"
         )
-    if not any(column.metadata is None for column in columns):
+    if not any(column.is_from_value for column in columns):
         raise TargetError(
             f"table {stream.table} does not exist and its columns cannot be inferred: none of the "
-            f"{len(sample)} records looked at in {stream.topic} is a JSON object. Create the "
-            "table, or name its columns in the stream's `columns`"
+            f"{len(sample)} records looked at in {stream.topic} can be read as an object. Create "
+            "the table, or name its columns in the stream's `columns`"
         )
     return tuple(
         replace(column, nullable=False) if column.name in stream.key else column
@@ -43,6 +48,7 @@ def ensure_target(
     stream: StreamSettings,
     catalog: TargetCatalog,
     fetch_sample: Callable[[], Sequence[Record]],
+    decoders: Decoders,
     *,
     was_loaded: bool,
 ) -> TargetTable:
@@ -69,7 +75,7 @@ def ensure_target(
         # Aborted transactions and control records only: there are offsets to account for and no
         # row to write, so that a table without columns serves.
         return TargetTable(TableName.parse(stream.table), oid=0, columns=(), plain=True)
-    return catalog.create_target(propose_columns(stream, sample))
+    return catalog.create_target(propose_columns(stream, sample, decoders))
 
 
 def describe_loss(name: str, stream: StreamSettings) -> str:
@@ -93,13 +99,12 @@ def describe_foreign(name: str, stream: StreamSettings) -> str:
 
 def _check_columns(stream: StreamSettings, target: TargetTable) -> None:
     present = {column.name for column in target.columns}
-    wanted = [*stream.columns, *stream.metadata.values(), *stream.key]
-    missing = [name for name in wanted if name not in present]
+    missing = [name for name in [*stream.rules, *stream.key] if name not in present]
     if missing:
         raise TargetError(
             f"table {target.name} has no column {', '.join(map(repr, missing))}, which the stream "
-            "names under `columns`, `metadata` or `key`: add it with ALTER TABLE, or take it out "
-            "of the configuration file"
+            "names under `columns`, `rest`, `metadata` or `key`: add it with ALTER TABLE, or take "
+            "it out of the configuration file"
         )
     if stream.key and frozenset(stream.key) not in target.unique_keys:
         names = ", ".join(stream.key)

@@ -1,12 +1,30 @@
 """The configuration file as frozen models; every default of the product stands here."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from kafka_pg_pipeline.domain.modes import Mode, WriteMode
-from kafka_pg_pipeline.domain.tables import MetadataField, TableName
+from kafka_pg_pipeline.domain.naming import Naming
+from kafka_pg_pipeline.domain.policies import Evolution, InvalidText
+from kafka_pg_pipeline.domain.tables import (
+    METADATA_TYPES,
+    Attribute,
+    ColumnRule,
+    Constant,
+    Header,
+    KeyField,
+    MetadataField,
+    Rest,
+    Source,
+    TableName,
+    TimeUnit,
+    ValueField,
+)
 from kafka_pg_pipeline.settings.values import (
     STREAM_PATTERN,
     STREAM_WORDS,
@@ -22,10 +40,12 @@ from kafka_pg_pipeline.settings.values import (
     StreamName,
     TableText,
     TopicName,
+    TransformName,
 )
 
 MEBIBYTE = 1024 * 1024
 AT_KEY = "at_key"
+Format = Literal["json", "connect-json", "debezium", "text", "bytes"]
 # What tells which record a row is of.
 _VERSION = (MetadataField.PARTITION, MetadataField.OFFSET, MetadataField.INCARNATION)
 
@@ -189,12 +209,67 @@ class SourceSettings(Settings):
         return self
 
 
+class ColumnSettings(Settings):
+    """One column of the table, where it is not just the field of its name."""
+
+    type: NonEmpty | None = Field(None, description="PostgreSQL type, for a new column")
+    field: NonEmpty | None = Field(None, description="field of the value that fills it")
+    key_field: NonEmpty | None = Field(None, description="field of the record's key that fills it")
+    header: NonEmpty | None = Field(None, description="header whose last value fills it, as text")
+    constant: NonEmpty | None = Field(None, description="text that fills it in each row")
+    unit: TimeUnit | Literal["iso"] = Field(
+        TimeUnit.MILLISECONDS,
+        description="what a number counts since 1970; iso: numbers are refused",
+    )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        section = handler.resolve_ref_schema(handler(schema))
+        return {"anyOf": [{"type": "string", "minLength": 1}, section]}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_type(cls, value: Any) -> Any:
+        """A text is the column's type."""
+        return {"type": value} if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check_source(self) -> "ColumnSettings":
+        given = [name for name in _SOURCES if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise _wrong(given[1], f"a column is filled by one of {', '.join(_SOURCES)}")
+        return self
+
+    @property
+    def rule(self) -> ColumnRule:
+        """What the section says, in words of the domain."""
+        given = next((name for name in _SOURCES if getattr(self, name) is not None), None)
+        source: Source | None = _SOURCES[given](getattr(self, given)) if given else None
+        unit = None if self.unit == "iso" else self.unit
+        return ColumnRule(source, self.type, unit)
+
+
+_SOURCES: Mapping[str, Callable[[str], Source]] = {
+    "field": ValueField,
+    "key_field": KeyField,
+    "header": Header,
+    "constant": Constant,
+}
+
+
 class StreamSettings(Settings):
     """One topic into one table."""
 
     topic: TopicName = Field(description="Kafka topic")
     table: TableText = Field(description="target table; in public when no schema is named")
-    format: Literal["json"] = Field("json", description="how record values are encoded")
+    format: Format = Field("json", description="how record values are encoded")
+    key_format: Format | None = Field(
+        None,
+        description="how record keys are encoded; else as the values of connect-json and debezium, "
+        "and as text",
+    )
     mode: Literal["append", "insert-ignore", "upsert"] = Field(
         "append",
         description="what becomes of a record: a row of its own, the row of its key unless there "
@@ -203,6 +278,11 @@ class StreamSettings(Settings):
     key: list[NonEmpty] = Field(
         default_factory=list,
         description="columns that tell one row from another, for insert-ignore and upsert",
+    )
+    key_source: Literal["value", "record_key", "headers"] = Field(
+        "value",
+        description="where the key's columns come from: fields of the value, the record's key, or "
+        "headers of the same names",
     )
     deletes: bool = Field(
         default=True, description="in upsert a record that deletes its key deletes the row"
@@ -225,10 +305,37 @@ class StreamSettings(Settings):
         description="where retention removed records not yet loaded: stop, or note a gap and go on",
     )
     create: bool = Field(default=True, description="create the table when it is missing")
-    columns: dict[NonEmpty, NonEmpty] = Field(
+    columns: dict[NonEmpty, ColumnSettings] = Field(
         default_factory=dict,
-        description="PostgreSQL types by column, for a new table; the rest is inferred",
+        description="by column its PostgreSQL type, or a section; the rest is inferred",
         json_schema_extra={"propertyNames": {"minLength": 1}},
+    )
+    select: Annotated[list[NonEmpty], Field(min_length=1)] | None = Field(
+        None, description="fields of the value that columns may take; else all"
+    )
+    drop: list[NonEmpty] = Field(
+        default_factory=list, description="fields of the value that go nowhere, not even to `rest`"
+    )
+    naming: Naming = Field(
+        Naming.SNAKE_CASE, description="how new columns are named after their fields"
+    )
+    nested: Literal["jsonb", "flatten"] = Field(
+        "jsonb", description="an object inside the value: one column, or one for each of its fields"
+    )
+    separator: NonEmpty = Field(
+        "_", description="what stands between the names of a nested field and its object"
+    )
+    rest: NonEmpty | None = Field(
+        None, description="jsonb column for the fields that no column takes"
+    )
+    evolution: Evolution = Field(
+        Evolution.ADD, description="what becomes of a field that the table has no column for"
+    )
+    transform: TransformName | None = Field(
+        None, description="Python function that makes a row of each record, or leaves it out"
+    )
+    invalid_text: InvalidText = Field(
+        InvalidText.DEAD_LETTER, description="U+0000 and half surrogate pairs in text"
     )
     metadata: Metadata = Field(
         default_factory=dict,
@@ -253,6 +360,14 @@ class StreamSettings(Settings):
         names = list(self.metadata.values())
         if len(set(names)) < len(names):
             raise _wrong("metadata", "two attributes have the same column")
+        fields = [c.field for c in self.columns.values() if c.field is not None]
+        if len(set(fields)) < len(fields):
+            raise _wrong("columns", "two columns take the same field")
+        twice = [name for name in names if name in self.columns]
+        if twice:
+            raise _wrong(f"columns.{twice[0]}", "`metadata` fills this column")
+        if self.rest in names or self.rest in self.columns:
+            raise _wrong("rest", "this column is filled by something else")
         self._check_mode()
         return self
 
@@ -270,9 +385,34 @@ class StreamSettings(Settings):
             raise _wrong("newest_wins", f"this also needs metadata: {', '.join(missing)}")
 
     @property
+    def format_of_keys(self) -> Format:
+        """How record keys are encoded."""
+        like_values = self.format in ("connect-json", "debezium")
+        return self.key_format or (self.format if like_values else "text")
+
+    @property
     def write_mode(self) -> WriteMode:
         """How rows meet the table."""
         return WriteMode(Mode(self.mode), tuple(self.key), self.deletes, self.newest_wins)
+
+    @property
+    def rules(self) -> Mapping[str, ColumnRule]:
+        """What the file says of single columns, by their names, in the order of a new table."""
+        rules = {name: column.rule for name, column in self.columns.items()}
+        if self.key_source != "value":
+            make = KeyField if self.key_source == "record_key" else Header
+            for name in self.key:
+                rule = rules.get(name, ColumnRule())
+                rules[name] = replace(
+                    rule,
+                    source=rule.source or make(name),
+                    type_name=rule.type_name or "text",
+                )
+        if self.rest is not None:
+            rules[self.rest] = ColumnRule(Rest(), "jsonb")
+        for field, name in self.metadata.items():
+            rules[name] = ColumnRule(Attribute(field), METADATA_TYPES[field])
+        return rules
 
 
 class PipelineSettings(Settings):

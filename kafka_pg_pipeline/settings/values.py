@@ -191,6 +191,17 @@ Start = Annotated[
 ]
 
 
+# -- columns ---------------------------------------------------------------------------------------
+
+TransformName = Annotated[
+    str,
+    _text(
+        r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$",
+        "module:function, such as my_package.rows:to_row",
+    ),
+]
+
+
 # -- metadata --------------------------------------------------------------------------------------
 
 _ATTRIBUTES = ", ".join(field.value for field in MetadataField)

@@ -74,3 +74,14 @@ JOIN pg_class AS class ON class.oid = index.indexrelid
 JOIN pg_attribute AS attribute
     ON attribute.attrelid = index.indrelid AND attribute.attnum = ANY (index.indkey)
 WHERE index.indrelid = %(oid)s AND class.relname = %(constraint_name)s
+
+-- name: lock_holders
+SELECT DISTINCT locks.pid
+FROM pg_locks AS locks
+JOIN pg_class AS class ON class.oid = locks.relation
+JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
+WHERE locks.granted
+  AND locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND locks.pid <> pg_backend_pid()
+  AND namespace.nspname = %(schema_name)s AND class.relname = %(table_name)s
+ORDER BY locks.pid

@@ -6,6 +6,7 @@ import re
 import pytest
 from confluent_kafka import Producer
 
+from kafka_pg_pipeline.domain.policies import Evolution
 from kafka_pg_pipeline_tests.cli.conftest import CommandLine
 from kafka_pg_pipeline_tests.fix_streams import Bench
 
@@ -81,13 +82,29 @@ def test_plan_names_fields_without_a_column_and_what_would_be_rejected(
     bench.create_topic()
     bench.query("CREATE TABLE {table} (id bigint, kafka_partition int, kafka_offset bigint)")
     bench.produce([*events(8), b"no json", {"id": "many"}])
-    command_line.use(bench)
+    command_line.use(bench.with_stream(evolution=Evolution.FREEZE))
     (plan,) = command_line.run("plan", "--json").json["streams"]
     assert plan["untaken"] == {"name": 8}
     assert plan["rejected"] == {"invalid_json": 1, "wrong_type": 1}
     assert plan["statements"][1:] == []
     text = command_line.run("plan").out
     assert "field 'name' has no column: in 8 of 10 records" in text
+
+
+def test_plan_shows_how_the_table_would_follow_its_records(
+    command_line: CommandLine, bench: Bench
+) -> None:
+    bench.create_topic()
+    bench.query("CREATE TABLE {table} (id integer, kafka_partition int, kafka_offset bigint)")
+    bench.produce([*events(8), {"id": 2**40}])
+    command_line.use(bench.with_stream(evolution=Evolution.WIDEN))
+    (plan,) = command_line.run("plan", "--json").json["streams"]
+    added, widened = plan["statements"][1:]
+    assert added.endswith(' ADD COLUMN IF NOT EXISTS "name" text')
+    assert widened.endswith(' ALTER COLUMN "id" TYPE bigint')
+    assert (plan["untaken"], plan["rejected"]) == ({}, {})
+    columns = "SELECT count(*) FROM information_schema.columns WHERE table_schema = %s"
+    assert bench.query(columns, bench.stream.table.partition(".")[0]) == [(3,)]
 
 
 def test_plan_says_what_would_stop_the_run(command_line: CommandLine, filled: Bench) -> None:

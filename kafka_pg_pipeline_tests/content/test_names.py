@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from kafka_pg_pipeline.domain.naming import Naming
 from kafka_pg_pipeline.domain.tables import MetadataField
 from kafka_pg_pipeline.errors import TargetError
 from kafka_pg_pipeline_tests.content.landing import Dead, one_partition, quoted
@@ -43,7 +44,7 @@ PARTITION, OFFSET = 'kafka % "partition"', "kafka %s offset"
 def awkward(bench: Bench, table: str = TABLES[0]) -> Bench:
     schema = bench.stream.table.partition(".")[0]
     metadata = {MetadataField.PARTITION: PARTITION, MetadataField.OFFSET: OFFSET}
-    return bench.with_stream(table=f"{schema}.{table}", metadata=metadata)
+    return bench.with_stream(table=f"{schema}.{table}", metadata=metadata, naming=Naming.PRESERVE)
 
 
 def record(number: int) -> dict[str, Any]:

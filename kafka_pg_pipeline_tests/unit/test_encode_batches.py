@@ -6,6 +6,7 @@ from kafka_pg_pipeline.domain.records import Reason
 from kafka_pg_pipeline.domain.tables import MetadataField
 from kafka_pg_pipeline.pipeline.decode_json import JsonDecoder
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
+from kafka_pg_pipeline.pipeline.encode_record import RunContext
 from kafka_pg_pipeline_tests.encoding import (
     FakeRecord,
     array_column,
@@ -55,7 +56,7 @@ def test_bytes_count_keys_and_values_of_all_records_dead_ones_too():
 
 
 def test_a_batch_takes_records_in_several_calls():
-    builder = RowEncoder(table_of([column("id", "int8")]), topic="t").start_batch()
+    builder = RowEncoder(table_of([column("id", "int8")]), RunContext("t")).start_batch()
     builder.add([])
     builder.add([FakeRecord(b'{"id":1}')])
     builder.add((FakeRecord(b'{"id":2}', partition=1), FakeRecord(b"x", partition=1)))
@@ -64,7 +65,7 @@ def test_a_batch_takes_records_in_several_calls():
 
 
 def test_batches_do_not_share_anything():
-    encoder = RowEncoder(table_of([column("id", "int8")]), topic="t")
+    encoder = RowEncoder(table_of([column("id", "int8")]), RunContext("t"))
     first, second = encoder.start_batch(), encoder.start_batch()
     first.add([FakeRecord(b'{"id":1}')])
     assert (second.records, second.chunks()) == (0, ())

@@ -4,16 +4,28 @@ import json
 
 import pytest
 
-from kafka_pg_pipeline.domain.tables import ColumnKind, MetadataField
+from kafka_pg_pipeline.domain.naming import Naming
+from kafka_pg_pipeline.domain.tables import (
+    METADATA_TYPES,
+    Attribute,
+    ColumnKind,
+    ColumnRule,
+    MetadataField,
+    ValueField,
+)
 from kafka_pg_pipeline.errors import TargetError
 from kafka_pg_pipeline.pipeline.infer import infer_columns
+from kafka_pg_pipeline.pipeline.mapping import FieldMapping
 
 MOMENT = "timestamp with time zone"
 
 
-def infer(*values, overrides=None, metadata=None):
+def infer(*values, overrides=None, metadata=None, **mapping):
     encoded = [v if isinstance(v, bytes | None) else json.dumps(v).encode() for v in values]
-    return infer_columns(encoded, overrides or {}, metadata or {})
+    rules = {name: ColumnRule(None, type_name) for name, type_name in (overrides or {}).items()}
+    for field, name in (metadata or {}).items():
+        rules[name] = ColumnRule(Attribute(field), METADATA_TYPES[field])
+    return infer_columns(encoded, FieldMapping(rules, **mapping))
 
 
 def type_of(*literals):
@@ -91,8 +103,8 @@ def test_a_deep_record_is_no_obstacle():
     assert [c.name for c in infer(b'{"z":' + b"[" * 100_000, {"a": 1})] == ["a"]
 
 
-def test_names_stay_as_they_are_and_fields_with_them():
-    (column,) = infer({"userId é": 1})
+def test_names_may_stay_as_they_are_and_fields_with_them():
+    (column,) = infer({"userId é": 1}, naming=Naming.PRESERVE)
     assert (column.name, column.field, column.nullable) == ("userId é", "userId é", True)
 
 
@@ -148,6 +160,9 @@ def test_metadata_columns_come_last_with_their_types():
         ("kafka_key", "bytea", MetadataField.KEY, None),
         ("kafka_headers", "jsonb", MetadataField.HEADERS, None),
         ("kafka_incarnation", "integer", MetadataField.INCARNATION, None),
+        ("kafka_load_id", "uuid", MetadataField.LOAD_ID, None),
+        ("kafka_run_id", "text", MetadataField.RUN_ID, None),
+        ("kafka_deleted", "boolean", MetadataField.DELETED, None),
     ]
 
 
@@ -167,10 +182,27 @@ def test_a_field_named_like_a_metadata_column_is_refused_with_both(name):
         infer({name: 1}, metadata={MetadataField.OFFSET: "kafka_offset"})
 
 
-@pytest.mark.parametrize("name", ["x" * 64, "é" * 32, "", "a\0b"])
+@pytest.mark.parametrize("name", ["", "a\0b", "ctid", "XMIN"])
 def test_a_name_that_postgresql_cannot_hold_is_refused(name):
-    with pytest.raises(TargetError, match="63 bytes"):
-        infer({name: 1})
+    naming = Naming.SNAKE_CASE if name == "XMIN" else Naming.PRESERVE
+    with pytest.raises(TargetError, match=r"63 bytes.*`drop`"):
+        infer({name: 1}, naming=naming)
+    assert infer({name: 1}, naming=naming, drop=frozenset({name})) == ()
+
+
+def test_a_column_of_another_name_takes_what_has_no_name_of_its_own():
+    rules = {"row_version": ColumnRule(ValueField("xmin"))}
+    (column,) = infer_columns([b'{"xmin": 1}'], FieldMapping(rules))
+    assert (column.name, column.field, column.type_name) == ("row_version", "xmin", "bigint")
+
+
+@pytest.mark.parametrize("naming", Naming)
+@pytest.mark.parametrize("name", ["x" * 80, "é" * 40])
+def test_a_long_name_is_shortened_stably_and_apart_from_its_like(name, naming):
+    first, second = infer({name: 1, name + "y": 2}, naming=naming)
+    assert first.name != second.name
+    assert max(len(column.name.encode()) for column in (first, second)) <= 63
+    assert [first.name, second.name] == [c.name for c in infer({name: 3, name + "y": 0})]
 
 
 def test_a_name_of_63_bytes_fits():
@@ -179,3 +211,44 @@ def test_a_name_of_63_bytes_fits():
 
 def test_nothing_to_see_makes_no_column():
     assert infer() == infer(None, b"", b"x", {}) == ()
+
+
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [
+        ("id", "id"),
+        ("userId", "user_id"),
+        ("UserID", "user_id"),
+        ("HTTPServerName", "http_server_name"),
+        ("order-no", "order_no"),
+        ("Größe (cm)", "größe_cm_"),
+        ("2nd", "_2nd"),
+        ("_id", "_id"),
+        ("address2", "address2"),
+        ("line2Text", "line2_text"),
+    ],
+)
+def test_snake_case_is_what_sql_reads_without_quotes(field, name):
+    (column,) = infer({field: 1})
+    assert (column.name, column.field) == (name, field)
+
+
+@pytest.mark.parametrize("other", ["user_id", "UserId", "userid", "USERID"])
+def test_fields_that_become_one_column_are_refused_with_both(other):
+    with pytest.raises(TargetError, match=f"'userId' and '{other}'"):
+        infer({"userId": 1}, {other: 2})
+
+
+def test_select_and_drop_decide_what_becomes_a_column():
+    record = {"a": 1, "b": 2, "c": 3}
+    assert [c.name for c in infer(record, select=frozenset("ab"))] == ["a", "b"]
+    assert [c.name for c in infer(record, drop=frozenset("b"))] == ["a", "c"]
+
+
+def test_columns_may_swap_the_names_of_fields():
+    rules = {"a": ColumnRule(ValueField("b")), "b": ColumnRule(ValueField("a"), "uuid")}
+    columns = infer_columns([b'{"a": "x", "b": 1}'], FieldMapping(rules))
+    assert [(c.name, c.field, c.type_name) for c in columns] == [
+        ("b", "a", "uuid"),
+        ("a", "b", "bigint"),
+    ]

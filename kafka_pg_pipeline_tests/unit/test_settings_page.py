@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from kafka_pg_pipeline.domain.tables import MetadataField
+from kafka_pg_pipeline.domain.tables import METADATA_TYPES, Attribute, ColumnRule, MetadataField
 from kafka_pg_pipeline.pipeline.infer import infer_columns
+from kafka_pg_pipeline.pipeline.mapping import FieldMapping
 from kafka_pg_pipeline.settings.file import LoadedSettings
 from kafka_pg_pipeline_tests.docs.blocks import ROOT, Block, read_blocks
 from kafka_pg_pipeline_tests.settings_files import load_text
@@ -108,13 +109,16 @@ def test_the_examples_of_errors_are_errors(tmp_path: Path) -> None:
     ],
 )
 def test_columns_of_a_new_table_are_chosen_as_the_page_says(values: list[str], row: int) -> None:
-    (column,) = infer_columns([f'{{"a": {value}}}'.encode() for value in values], {}, {})
+    (column,) = infer_columns([f'{{"a": {value}}}'.encode() for value in values], FieldMapping())
     assert f"`{column.type_name}`" == read_table("Columns of a new table")[row][1]
 
 
 def test_metadata_columns_are_named_and_typed_as_the_page_says() -> None:
-    names = {field: f"kafka_{field.value}" for field in MetadataField}
-    columns = infer_columns([b'{"a": 1}'], {}, names)[1:]
+    rules = {
+        f"kafka_{field.value}": ColumnRule(Attribute(field), METADATA_TYPES[field])
+        for field in MetadataField
+    }
+    columns = infer_columns([b'{"a": 1}'], FieldMapping(rules))[1:]
     assert [row[:3] for row in read_table("Metadata columns")] == [
         [f"`{column.metadata.value}`", f"`{column.name}`", f"`{column.type_name}`"]
         for column in columns

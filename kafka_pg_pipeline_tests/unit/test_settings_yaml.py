@@ -85,7 +85,7 @@ def test_text_stays_what_was_written(tmp_path: Path, word: str) -> None:
         f"postgres: {{dbname: {word}, user: {word}}}\n",
     )
     stream, postgres = loaded.settings.streams["a"], loaded.settings.postgres
-    assert (stream.table, stream.columns) == (word, {word: word})
+    assert (stream.table, stream.columns[word].type) == (word, word)
     assert (postgres.dbname, postgres.user) == (word, word)
 
 

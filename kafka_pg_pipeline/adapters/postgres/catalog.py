@@ -16,9 +16,8 @@ from kafka_pg_pipeline.adapters.postgres.staging import target_identifier
 from kafka_pg_pipeline.domain.column_types import describe_type
 from kafka_pg_pipeline.domain.tables import (
     NAME_BYTES,
-    Attribute,
     Column,
-    MetadataField,
+    ColumnRule,
     TableName,
     TargetTable,
     ValueField,
@@ -40,13 +39,13 @@ class PostgresCatalog:
         *,
         stream: str,
         table: TableName,
-        metadata: Mapping[MetadataField, str],
+        rules: Mapping[str, ColumnRule],
         key: Sequence[str] = (),
     ) -> None:
         self._primary = primary
         self._stream = stream
-        self._table = table
-        self._metadata = {name: field for field, name in metadata.items()}
+        self.table = table
+        self._rules = rules
         self._key = tuple(key)
         self._catalog = Statements("catalog", primary.settings.schema_name)
         self._positions = Statements("positions", primary.settings.schema_name)
@@ -60,24 +59,21 @@ class PostgresCatalog:
                 PostgreSQL's names.
 
         """
-        with self._primary.transaction(f"look up table {self._table}") as cursor:
-            return self._fetch(cursor)
+        with self._primary.transaction(f"look up table {self.table}") as cursor:
+            return self.fetch(cursor)
 
     def create_target(self, columns: Sequence[Column]) -> TargetTable:
         """Create the table unless a rival just did; one short transaction with an audit row."""
         statement = self.create_statement(columns)
-        with self._primary.transaction(f"create table {self._table}") as cursor:
-            cursor.execute(
-                "SELECT pg_advisory_xact_lock(hashtextextended('kafka_pg ' || %s, 0))",
-                (str(self._table),),
-            )
-            target = self._fetch(cursor)
+        with self._primary.transaction(f"create table {self.table}") as cursor:
+            self.lock(cursor)
+            target = self.fetch(cursor)
             if target is None:
                 cursor.execute(statement)
-                self._note(cursor, statement.as_string(cursor))
-                target = self._fetch(cursor)
+                self.note(cursor, "create-table", statement.as_string(cursor))
+                target = self.fetch(cursor)
         if target is None:
-            raise TargetError(f"table {self._table} vanished while it was created")
+            raise TargetError(f"table {self.table} vanished while it was created")
         return target
 
     def create_statement(self, columns: Sequence[Column]) -> sql.Composed:
@@ -97,29 +93,46 @@ class PostgresCatalog:
                 )
             )
         return sql.SQL("CREATE TABLE {} (\n    {}\n)").format(
-            target_identifier(self._table), sql.SQL(",\n    ").join(lines)
+            target_identifier(self.table), sql.SQL(",\n    ").join(lines)
         )
 
-    def describe_creation(self, columns: Sequence[Column]) -> str:
-        """The text of the statement that ``create_target`` would execute."""
-        return self.create_statement(columns).as_string(self._primary.connection())
+    def text_of(self, statement: sql.Composed) -> str:
+        """The statement as it would be executed."""
+        return str(statement.as_string(self._primary.connection()))
 
-    def _note(self, cursor: Cursor, statement: str) -> None:
+    def lock(self, cursor: Cursor) -> None:
+        """Be the only loader that makes or changes the table, until the transaction ends."""
+        cursor.execute(
+            "SELECT pg_advisory_xact_lock(hashtextextended('kafka_pg ' || %s, 0))",
+            (str(self.table),),
+        )
+
+    def note(self, cursor: Cursor, action: str, statement: str) -> None:
+        """Tell the audit what was executed."""
         cursor.execute(
             self._positions["insert_audit"],
-            {"stream": self._stream, "action": "create-table", "detail": Json({"ddl": statement})},
+            {"stream": self._stream, "action": action, "detail": Json({"ddl": statement})},
         )
 
-    def _fetch(self, cursor: Cursor) -> TargetTable | None:
-        if any(len(name.encode()) > NAME_BYTES for name in (self._table.schema, self._table.name)):
+    def find_holders(self, cursor: Cursor) -> list[str]:
+        """The pids of the sessions that hold a lock on the table."""
+        cursor.execute(
+            self._catalog["lock_holders"],
+            {"schema_name": self.table.schema, "table_name": self.table.name},
+        )
+        return [str(pid) for (pid,) in cursor.fetchall()]
+
+    def fetch(self, cursor: Cursor) -> TargetTable | None:
+        """The table as ``fetch_target`` returns it, inside of a transaction that is open."""
+        if any(len(name.encode()) > NAME_BYTES for name in (self.table.schema, self.table.name)):
             # It would be cut without a word, and two streams' tables could become one.
             raise TargetError(
-                f"{self._table} cannot be a table: PostgreSQL's names have at most {NAME_BYTES} "
+                f"{self.table} cannot be a table: PostgreSQL's names have at most {NAME_BYTES} "
                 "bytes. Give the stream's `table` a shorter name"
             )
         cursor.execute(
             self._catalog["find_table"],
-            {"schema_name": self._table.schema, "table_name": self._table.name},
+            {"schema_name": self.table.schema, "table_name": self.table.name},
         )
         found = rows_of(cursor)
         if not found:
@@ -127,38 +140,41 @@ class PostgresCatalog:
             return None
         table = found[0]
         if table["relkind"] not in _TABLE_KINDS:
-            raise TargetError(f"{self._table} is not a table: a stream fills tables only")
+            raise TargetError(f"{self.table} is not a table: a stream fills tables only")
         if not table["is_durable"]:
             raise TargetError(
-                f"{self._table} is an unlogged or temporary table: a crash would empty it while "
+                f"{self.table} is an unlogged or temporary table: a crash would empty it while "
                 "the positions stay, and its rows would be lost. "
-                f"`ALTER TABLE {self._table} SET LOGGED` makes it last"
+                f"`ALTER TABLE {self.table} SET LOGGED` makes it last"
             )
         cursor.execute(self._catalog["fetch_columns"], {"oid": table["oid"]})
         columns = tuple(self._column(row) for row in rows_of(cursor))
         cursor.execute(self._catalog["find_unique_keys"], {"oid": table["oid"]})
         keys = tuple(frozenset(row["columns"]) for row in rows_of(cursor))
-        return TargetTable(self._table, table["oid"], columns, table["plain"], keys)
+        return TargetTable(self.table, table["oid"], columns, table["plain"], keys)
 
     def _check_schema(self, cursor: Cursor) -> None:
-        schema = self._table.schema
+        schema = self.table.schema
         cursor.execute(self._catalog["schema_exists"], {"schema_name": schema})
         if not (cursor.fetchone() or (False,))[0]:
             raise TargetError(
-                f"there is no schema {schema!r} for table {self._table}: CREATE SCHEMA {schema}, "
+                f"there is no schema {schema!r} for table {self.table}: CREATE SCHEMA {schema}, "
                 "or correct the stream's `table`"
             )
 
     def _column(self, row: Mapping[str, Any]) -> Column:
         described = describe_type(row["base_type"], is_array=row["is_array"])
-        metadata = self._metadata.get(row["name"])
+        rule = self._rules.get(row["name"], ColumnRule())
+        # A default does not tell one row from another, and NULL equals nothing.
+        is_key = row["name"] in self._key
         return Column(
             name=row["name"],
             type_name=row["type_name"],
             kind=described.kind,
-            nullable=not row["not_null"],
-            has_default=row["has_default"],
+            nullable=not row["not_null"] and not is_key,
+            has_default=row["has_default"] and not is_key,
             minimum=described.minimum,
             maximum=described.maximum,
-            source=Attribute(metadata) if metadata else ValueField(row["name"]),
+            source=rule.source or ValueField(row["name"]),
+            unit=rule.unit,
         )
