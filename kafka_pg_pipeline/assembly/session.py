@@ -46,8 +46,9 @@ class StreamSession:
 
 
 def build_budget(stream: StreamSettings) -> DeadLetterBudget:
-    """How many records of a batch may be rejected."""
-    return DeadLetterBudget(stream.dead_letters.max_records, stream.dead_letters.max_share)
+    """How many records of a batch, and of a run, may be rejected."""
+    limits = stream.dead_letters
+    return DeadLetterBudget(limits.max_records, limits.max_share, limits.max_run_records)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import random
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 import tenacity
@@ -83,6 +83,7 @@ class _Run:
 
     snapshot: TopicSnapshot
     records_left: int | None
+    rejected_before: int = 0
     totals: tuple[PartitionTotals, ...] = ()
     batches: int = 0
     warnings: list[str] = field(default_factory=list)
@@ -90,6 +91,11 @@ class _Run:
     gaps: int = 0
     lag_before: int | None = None
     untaken_fields: int | None = None
+
+    @property
+    def rejected(self) -> int:
+        """Dead letters that were committed, those of earlier attempts included."""
+        return self.rejected_before + sum(total.counts.dead for total in self.totals)
 
     def add(self, result: WriteResult) -> None:
         self.totals = add_entries(self.totals, result.entries)
@@ -108,9 +114,17 @@ class StreamLoader:
         self._ports = ports
 
     def load(
-        self, plan: LoadPlan, *, stop: StopSignal, listener: ProgressListener = lambda _: None
+        self,
+        plan: LoadPlan,
+        *,
+        stop: StopSignal,
+        listener: ProgressListener = lambda _: None,
+        rejected_before: int = 0,
     ) -> LoadReport:
         """Load what the plan allows; every committed batch is reported to ``listener``.
+
+        ``rejected_before`` counts the dead letters of earlier attempts at the same run, so that
+        its budget does not begin anew with each of them.
 
         Raises:
             TransientError: a passing fault outlasted its retries; what was committed stays.
@@ -119,7 +133,7 @@ class StreamLoader:
         """
         started = time.monotonic()
         rule = StopRule(stop, plan.max_seconds)
-        run = _Run(plan.snapshot, plan.max_records)
+        run = _Run(plan.snapshot, plan.max_records, rejected_before)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientError),
             stop=_gave_up(run),
@@ -278,7 +292,7 @@ class StreamLoader:
         ):
             for batch in batches:
                 self._look_at_fields(batch, target, run)
-                result = self._write(batch, writer)
+                result = self._write(replace(batch, rejected_before=run.rejected), writer)
                 if result.status is WriteStatus.FENCED:
                     run.fenced += 1
                     return result.status
