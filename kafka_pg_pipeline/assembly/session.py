@@ -11,14 +11,18 @@ from kafka_pg_pipeline.adapters.kafka.reader import open_reader_factory
 from kafka_pg_pipeline.adapters.postgres.catalog import PostgresCatalog
 from kafka_pg_pipeline.adapters.postgres.connection import Primary
 from kafka_pg_pipeline.adapters.postgres.inspection import PostgresInspection
+from kafka_pg_pipeline.adapters.postgres.letters import PostgresLetters
 from kafka_pg_pipeline.adapters.postgres.migrations import fetch_pending, migrate
 from kafka_pg_pipeline.adapters.postgres.moves import OperatorMoves
 from kafka_pg_pipeline.adapters.postgres.positions import PostgresPositions
+from kafka_pg_pipeline.adapters.postgres.replay import PostgresReplayer
 from kafka_pg_pipeline.adapters.postgres.writer import PostgresWriter
 from kafka_pg_pipeline.assembly.endpoints import Endpoints
 from kafka_pg_pipeline.domain.budgets import DeadLetterBudget
 from kafka_pg_pipeline.domain.tables import TableName, TargetTable
+from kafka_pg_pipeline.errors import TargetError
 from kafka_pg_pipeline.pipeline.load import LoaderPorts, StreamLoader
+from kafka_pg_pipeline.pipeline.replay import StreamReplay
 from kafka_pg_pipeline.ports import ReaderFactory
 from kafka_pg_pipeline.settings.models import StreamSettings
 from kafka_pg_pipeline.sql import Migration
@@ -37,12 +41,27 @@ class StreamSession:
     inspection: PostgresInspection
     moves: OperatorMoves
     loader: StreamLoader
+    letters: PostgresLetters
+    replay: StreamReplay
     pending_migrations: tuple[Migration, ...] = ()
 
     @property
     def has_state(self) -> bool:
         """False only where a read-only session found no tables of the pipeline yet."""
         return all(migration.version > 1 for migration in self.pending_migrations)
+
+    def insist_on_current_tables(self) -> None:
+        """Refuse where a read-only session finds the pipeline's tables as an older version made.
+
+        Raises:
+            TargetError: naming what brings them up to date.
+        """
+        if self.pending_migrations and self.has_state:
+            raise TargetError(
+                "the pipeline's own tables were made by an older version and lack what is asked "
+                f"for: the next `kafka-pg load {self.name}`, or run in Dagster, brings them up to "
+                "date"
+            )
 
 
 def build_budget(stream: StreamSettings) -> DeadLetterBudget:
@@ -108,6 +127,9 @@ def open_session(
                 )
             )
 
+        def open_replayer(target: TargetTable) -> PostgresReplayer:
+            return PostgresReplayer(primary, target, stream=name, topic=stream.topic, run_id=run_id)
+
         ports = LoaderPorts(inspector, open_reader, positions, catalog, open_writer)
         yield StreamSession(
             name=name,
@@ -121,5 +143,9 @@ def open_session(
             ),
             moves=OperatorMoves(primary, stream=name, topic=stream.topic),
             loader=StreamLoader(name, stream, ports),
+            letters=PostgresLetters(primary, stream=name, topic=stream.topic),
+            replay=StreamReplay(
+                name, stream, run_id=run_id, catalog=catalog, open_replayer=open_replayer
+            ),
             pending_migrations=pending,
         )
