@@ -33,7 +33,7 @@ def replay(
 
 
 def with_large_ids(bench: Bench, count: int = 3, *, table: str = NARROW) -> Bench:
-    """Loaded records of which ``count`` do not fit the table's integer; then the column is fixed."""
+    """Loaded records, ``count`` of them too large for the table's column, which is then mended."""
     bench = bench.with_stream(dead_letters=DeadLetterSettings(max_share=1.0))
     bench.create_topic()
     bench.query(table)
