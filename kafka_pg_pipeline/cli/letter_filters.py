@@ -6,8 +6,8 @@ from typing import Any, TypeVar, cast
 
 import click
 
-from kafka_pg_pipeline.cli.arguments import parse_moment
 from kafka_pg_pipeline.domain.letters import LetterFilter
+from kafka_pg_pipeline.domain.written_times import parse_moment
 from kafka_pg_pipeline.domain.records import Reason
 
 F = TypeVar("F", bound=Callable[..., Any])

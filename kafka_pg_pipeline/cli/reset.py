@@ -5,9 +5,10 @@ from collections.abc import Mapping
 import click
 
 from kafka_pg_pipeline.assembly.session import StreamSession
-from kafka_pg_pipeline.cli.arguments import dry_run_option, parse_moment, stream_argument
+from kafka_pg_pipeline.cli.arguments import dry_run_option, stream_argument
 from kafka_pg_pipeline.cli.invocation import Invocation, json_option, shared_options
 from kafka_pg_pipeline.cli.moves import opened_stream, show_moves
+from kafka_pg_pipeline.domain.written_times import parse_moment
 from kafka_pg_pipeline.domain.offsets import TopicSnapshot
 from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.pipeline.plan import freeze_plan

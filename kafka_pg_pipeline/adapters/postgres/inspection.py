@@ -1,6 +1,6 @@
 """Reads of the pipeline's own tables: status, and the invariants as SQL."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -84,6 +84,13 @@ class PostgresInspection:
             cursor.execute(statements["run_batches"], {**self._key, "run_id": run_id})
             row = cursor.fetchone()
             return totals, int(row[0]) if row else 0
+
+    def count_rejected(self, run_ids: Sequence[str]) -> int:
+        """Dead letters that these runs have made, by the ledger."""
+        statement = Statements("status", self._primary.settings.schema_name)["runs_rejected"]
+        with self._primary.transaction("read the ledger") as cursor:
+            cursor.execute(statement, {**self._key, "run_ids": list(run_ids)})
+            return int((cursor.fetchone() or (0,))[0])
 
     def _is_shared(self, target: TargetTable) -> bool:
         """Whether another topic or stream has filled the table too."""
