@@ -4,9 +4,10 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kafka_pg_pipeline.adapters.kafka.inspector import KafkaInspector
+from kafka_pg_pipeline.adapters.kafka.letters import KafkaLetterPublisher
 from kafka_pg_pipeline.adapters.kafka.reader import open_reader_factory
 from kafka_pg_pipeline.adapters.postgres.catalog import PostgresCatalog
 from kafka_pg_pipeline.adapters.postgres.connection import Primary
@@ -21,6 +22,7 @@ from kafka_pg_pipeline.assembly.endpoints import Endpoints
 from kafka_pg_pipeline.domain.budgets import DeadLetterBudget
 from kafka_pg_pipeline.domain.tables import TableName, TargetTable
 from kafka_pg_pipeline.errors import TargetError
+from kafka_pg_pipeline.pipeline.copy_letters import LetterCopier
 from kafka_pg_pipeline.pipeline.load import LoaderPorts, StreamLoader
 from kafka_pg_pipeline.pipeline.replay import StreamReplay
 from kafka_pg_pipeline.ports import ReaderFactory
@@ -130,7 +132,18 @@ def open_session(
         def open_replayer(target: TargetTable) -> PostgresReplayer:
             return PostgresReplayer(primary, target, stream=name, topic=stream.topic, run_id=run_id)
 
+        letters = PostgresLetters(primary, stream=name, topic=stream.topic)
         ports = LoaderPorts(inspector, open_reader, positions, catalog, open_writer)
+        if stream.dead_letters.topic is not None:
+            publisher = KafkaLetterPublisher(
+                endpoints.kafka,
+                stream.dead_letters.topic,
+                stream=name,
+                source=stream.topic,
+                client_id=client_id,
+            )
+            copier = LetterCopier(name, stream.dead_letters.topic, letters, publisher)
+            ports = replace(ports, copy_letters=copier.copy)
         yield StreamSession(
             name=name,
             stream=stream,
@@ -143,7 +156,7 @@ def open_session(
             ),
             moves=OperatorMoves(primary, stream=name, topic=stream.topic),
             loader=StreamLoader(name, stream, ports),
-            letters=PostgresLetters(primary, stream=name, topic=stream.topic),
+            letters=letters,
             replay=StreamReplay(
                 name, stream, run_id=run_id, catalog=catalog, open_replayer=open_replayer
             ),

@@ -68,13 +68,17 @@ _SHORT_LOG_LOOKS = 3
 
 @dataclass(frozen=True)
 class LoaderPorts:
-    """The outside world of one stream's loader; the caller opens and closes it."""
+    """The outside world of one stream's loader; the caller opens and closes it.
+
+    ``copy_letters`` copies dead letters that are committed, and returns warnings.
+    """
 
     inspector: TopicInspector
     open_reader: ReaderFactory
     positions: PositionStore
     catalog: TargetCatalog
     open_writer: Callable[[TargetTable], AbstractContextManager[BatchWriter]]
+    copy_letters: Callable[[], tuple[str, ...]] = lambda: ()
 
 
 @dataclass
@@ -141,8 +145,10 @@ class StreamLoader:
             before_sleep=self._log_retry,
             reraise=True,
         )
+        self._ports.copy_letters()  # those of a run that ended before it could
         with rare_collection():
             retrying(self._load_rounds, run, rule, listener)
+        run.warnings += self._ports.copy_letters()
         lag_after = count_available(self._ports.positions.fetch_positions(), run.snapshot)
         return LoadReport(
             stream=self._name,

@@ -47,6 +47,23 @@ FROM (
 WHERE bytes_before < %(max_bytes)s
 ORDER BY id
 
+-- name: choose_uncopied
+SELECT id
+FROM (
+    SELECT id, sum(record_bytes) OVER (ORDER BY id) - record_bytes AS bytes_before
+    FROM (
+        SELECT id, record_bytes FROM letter
+        WHERE copied_at IS NULL AND id > %(after_id)s
+        ORDER BY id
+        LIMIT %(max_rows)s
+    ) AS next
+) AS running
+WHERE bytes_before < %(max_bytes)s
+ORDER BY id
+
+-- name: mark_copied
+UPDATE {schema}.dead_letter SET copied_at = clock_timestamp() WHERE id = ANY (%(ids)s)
+
 -- name: lock_stream
 -- Shared: replays go on beside each other and beside loads, but not while positions are moved by
 -- hand, which reads records of letters anew.

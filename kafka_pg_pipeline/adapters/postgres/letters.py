@@ -1,7 +1,7 @@
 """Stored dead letters: looked at, opened, discarded."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +15,7 @@ from kafka_pg_pipeline.adapters.postgres.connection import (
     rows_of,
 )
 from kafka_pg_pipeline.domain.letters import (
+    ChunkLimits,
     Letter,
     LetterFilter,
     LetterPage,
@@ -44,13 +45,28 @@ class PostgresLetters:
 
     def open_letters(self, wanted: LetterFilter) -> tuple[OpenedLetter, ...]:
         """The letters that are meant, resolved or not, with what their records hold."""
-        arguments = {**self._key, **arguments_of(wanted), "resolved": None}
         with self._primary.transaction("open dead letters") as cursor:
-            cursor.execute(self._matching("open"), arguments)
-            return tuple(
-                OpenedLetter(_letter(row), record_of({**row, "letter_id": row["id"]}))
-                for row in rows_of(cursor)
-            )
+            return self._open(cursor, wanted)
+
+    def fetch_uncopied(self, after_id: int, limits: ChunkLimits) -> tuple[OpenedLetter, ...]:
+        """The next unresolved letters that were never copied, ascending by id."""
+        arguments = {
+            **self._key,
+            **arguments_of(LetterFilter()),
+            "resolved": False,
+            "after_id": after_id,
+            "max_rows": limits.max_rows,
+            "max_bytes": limits.max_bytes,
+        }
+        with self._primary.transaction("read dead letters to copy", statements=2) as cursor:
+            cursor.execute(self._matching("choose_uncopied"), arguments)
+            ids = tuple(number for (number,) in cursor.fetchall())
+            return self._open(cursor, LetterFilter(ids=ids)) if ids else ()
+
+    def mark_copied(self, ids: Sequence[int]) -> None:
+        """Remember that the broker has acknowledged them."""
+        with self._primary.transaction("mark dead letters as copied") as cursor:
+            cursor.execute(self._statements["mark_copied"], {"ids": list(ids)})
 
     def discard(
         self, wanted: LetterFilter, *, run_id: str, rehearsal: bool = False
@@ -65,6 +81,14 @@ class PostgresLetters:
             detail = {"run_id": run_id, "discarded": dict(by_reason), **described(wanted)}
             self._audit(cursor, "discard-dead-letters", detail)
             return dict(by_reason.most_common())
+
+    def _open(self, cursor: Cursor, wanted: LetterFilter) -> tuple[OpenedLetter, ...]:
+        arguments = {**self._key, **arguments_of(wanted), "resolved": None}
+        cursor.execute(self._matching("open"), arguments)
+        return tuple(
+            OpenedLetter(_letter(row), record_of({**row, "letter_id": row["id"]}))
+            for row in rows_of(cursor)
+        )
 
     def _matching(self, name: str) -> sql.Composed:
         return self._statements["matching"] + self._statements[name]
