@@ -90,7 +90,7 @@ def test_a_frozen_replay_is_ended_by_the_server_and_its_letters_are_taken_by_ano
 ) -> None:
     """The idle timeout of a transaction is 10 s."""
     loaders = make_loaders(rejected)
-    frozen = loaders.replay("before_replay_commit:stop")
+    frozen = loaders.replay("before_replay_commit@1:stop")
     frozen.wait_frozen()
     assert loaders.replay().finish_command()["replayed"] == 30
     frozen.thaw()
