@@ -7,7 +7,6 @@ from kafka_pg_pipeline.domain.batches import EncodedBatch, WriteResult
 from kafka_pg_pipeline.domain.documents import Decoded
 from kafka_pg_pipeline.domain.letters import (
     ChunkLimits,
-    EncodedLetters,
     LetterFilter,
     OpenedLetter,
     ReplayCounts,
@@ -138,9 +137,12 @@ class TargetCatalog(Protocol):
 
 
 class LetterEncoder(Protocol):
-    """Makes rows of letters' records, by the stream's present mapping."""
+    """Makes a batch of letters' records, by the stream's present mapping.
 
-    def __call__(self, records: Sequence[StoredRecord]) -> EncodedLetters: ...
+    Its slices count the letters of each partition, from 0.
+    """
+
+    def __call__(self, records: Sequence[StoredRecord]) -> EncodedBatch: ...
 
 
 class LetterReplayer(Protocol):
@@ -153,6 +155,9 @@ class LetterReplayer(Protocol):
         self, wanted: LetterFilter, after_id: int, last_id: int, limits: ChunkLimits
     ) -> tuple[int, ...]:
         """Ids of the next letters, ascending, without a lock; empty where none is left."""
+
+    def has_deletes_since(self, wanted: LetterFilter, last_id: int) -> bool:
+        """Whether a record behind one of the letters may have deleted the row of its key."""
 
     def replay(self, ids: Sequence[int], encode: LetterEncoder, *, rehearsal: bool) -> ReplayCounts:
         """In one transaction: rows of those letters that nobody has resolved, and their marks."""

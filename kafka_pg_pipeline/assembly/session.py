@@ -130,7 +130,14 @@ def open_session(
             )
 
         def open_replayer(target: TargetTable) -> PostgresReplayer:
-            return PostgresReplayer(primary, target, stream=name, topic=stream.topic, run_id=run_id)
+            return PostgresReplayer(
+                primary,
+                target,
+                stream=name,
+                topic=stream.topic,
+                run_id=run_id,
+                mode=stream.write_mode,
+            )
 
         letters = PostgresLetters(primary, stream=name, topic=stream.topic)
         ports = LoaderPorts(inspector, open_reader, positions, catalog, open_writer)

@@ -105,6 +105,9 @@ def show_command(invocation: Invocation, stream: str, letter_id: int, *, as_json
 @filter_options
 @all_option
 @click.option("--limit", type=_COUNT, help="The oldest so many.")
+@click.option(
+    "--overwrite", is_flag=True, help="In upsert, even where a newer row could be overwritten."
+)
 @dry_run_option
 @shared_options
 @json_option
@@ -116,6 +119,7 @@ def replay_command(
     wanted: LetterFilter,
     every: bool,
     limit: int | None,
+    overwrite: bool,
     dry_run: bool,
     as_json: bool,
 ) -> int:
@@ -125,7 +129,7 @@ def replay_command(
     """
     insist_on_choice(wanted, every=every)
     with opened_stream(invocation, stream) as session:
-        report = session.replay.replay(wanted, limit=limit, dry_run=dry_run)
+        report = session.replay.replay(wanted, limit=limit, overwrite=overwrite, dry_run=dry_run)
     if as_json:
         print_json(_plain_report(report))
     else:
@@ -227,6 +231,8 @@ def _show_report(report: ReplayReport) -> None:
     print_line(
         f"{report.stream}: {count_of(counts.replayed, 'dead letter')} {verb} into {report.table}"
     )
+    if counts.ignored:
+        print_line(f"{count_of(counts.ignored, 'dead letter')} resolved without an effect")
     if counts.still_rejected:
         print_line(f"{count_of(counts.still_rejected, 'dead letter')} still rejected:")
         _show_reasons(counts.rejected)
@@ -236,6 +242,7 @@ def _plain_report(report: ReplayReport) -> Any:
     return {
         **{name: value for name, value in to_plain(report).items() if name != "counts"},
         "replayed": report.counts.replayed,
+        "ignored": report.counts.ignored,
         "still_rejected": report.counts.still_rejected,
         "by_reason": report.counts.rejected,
     }

@@ -6,8 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
 
-from kafka_pg_pipeline.domain.batches import CopyChunk
-from kafka_pg_pipeline.domain.records import DeadLetter, Reason
+from kafka_pg_pipeline.domain.records import Reason
 
 
 class Resolution(str, Enum):
@@ -68,6 +67,7 @@ class StoredRecord:
 
     letter_id: int
     partition: int
+    incarnation: int
     offset: int
     timestamp: int
     timestamp_type: int
@@ -106,23 +106,23 @@ class ChunkLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedLetters:
-    """Records of letters as rows, and those that still cannot become one."""
-
-    chunks: tuple[CopyChunk, ...]
-    rejected: tuple[DeadLetter, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class ReplayCounts:
-    """Letters that became rows, and letters that stay, these by their present reason."""
+    """What became of letters in a replay.
+
+    ``replayed`` wrote or deleted a row. ``ignored`` are resolved too, without an effect: by the
+    stream's mode their record had none, or a newer one counts. ``rejected`` stay, by their present
+    reason.
+    """
 
     replayed: int = 0
+    ignored: int = 0
     rejected: Mapping[str, int] = field(default_factory=dict)
 
     def __add__(self, other: "ReplayCounts") -> "ReplayCounts":
         rejected = Counter(self.rejected) + Counter(other.rejected)
-        return ReplayCounts(self.replayed + other.replayed, dict(rejected))
+        return ReplayCounts(
+            self.replayed + other.replayed, self.ignored + other.ignored, dict(rejected)
+        )
 
     @property
     def still_rejected(self) -> int:

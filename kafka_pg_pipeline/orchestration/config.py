@@ -64,6 +64,9 @@ class ReplayConfig(dg.Config):
     )
     until: str | None = Field(None, description="stored before this time with its zone")
     limit: int | None = Field(None, description="the oldest so many at most")
+    overwrite: bool = Field(
+        default=False, description="in upsert, even where a newer row could be overwritten"
+    )
 
     def build_filter(self) -> LetterFilter:
         """What the configuration means.

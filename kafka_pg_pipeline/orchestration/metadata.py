@@ -71,6 +71,7 @@ def describe_replay(report: ReplayReport) -> MetadataMap:
         "dagster/table_name": dg.MetadataValue.text(report.table),
         "kafka/topic": dg.MetadataValue.text(report.topic),
         "kafka/replayed": dg.MetadataValue.int(report.counts.replayed),
+        "kafka/without_effect": dg.MetadataValue.int(report.counts.ignored),
         "kafka/still_rejected": dg.MetadataValue.int(report.counts.still_rejected),
         "kafka/rejected_by_reason": dg.MetadataValue.table(records, schema=schema),
     }

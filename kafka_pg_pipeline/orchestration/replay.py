@@ -36,7 +36,9 @@ def build_replay_job(streams: Streams) -> dg.JobDefinition:
             wanted = config.build_filter()
             endpoints = find_endpoints(kafka, postgres)
             with open_session(name, stream, endpoints, run_id=context.run_id) as session:
-                report = session.replay.replay(wanted, limit=config.limit)
+                report = session.replay.replay(
+                    wanted, limit=config.limit, overwrite=config.overwrite
+                )
         metadata = describe_replay(report)
         context.add_output_metadata(dict(metadata))
         if report.counts.replayed:
@@ -59,4 +61,5 @@ def build_replay_job(streams: Streams) -> dg.JobDefinition:
 def _usual_config(streams: Streams) -> dict[str, Any]:
     """What the launchpad shows to begin with: all dead letters of the first stream."""
     config = dict.fromkeys(("reason", "since", "until", "limit"))
-    return {"ops": {"replay": {"config": {"stream": streams.default, **config}}}}
+    stream = streams.default
+    return {"ops": {"replay": {"config": {"stream": stream, **config, "overwrite": False}}}}

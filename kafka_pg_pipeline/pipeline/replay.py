@@ -5,23 +5,27 @@ letters, with their reason of now.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Sequence
+from uuid import uuid4
 
 import tenacity
 
+from kafka_pg_pipeline.domain.batches import EncodedBatch, PartitionSlice
 from kafka_pg_pipeline.domain.letters import (
     ChunkLimits,
-    EncodedLetters,
     LetterFilter,
     ReplayCounts,
     ReplayReport,
     StoredRecord,
 )
+from kafka_pg_pipeline.domain.modes import Mode
+from kafka_pg_pipeline.domain.offsets import Position, TopicIdentity
 from kafka_pg_pipeline.domain.tables import TargetTable
-from kafka_pg_pipeline.errors import OutcomeUnknownError, TransientError
+from kafka_pg_pipeline.errors import OutcomeUnknownError, TargetError, TransientError
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
 from kafka_pg_pipeline.pipeline.target import ensure_target
-from kafka_pg_pipeline.ports import LetterEncoder, LetterReplayer, TargetCatalog
+from kafka_pg_pipeline.ports import LetterReplayer, TargetCatalog
 from kafka_pg_pipeline.settings.models import StreamSettings
 
 logger = logging.getLogger(__name__)
@@ -48,12 +52,18 @@ class StreamReplay:
         self._open_replayer = open_replayer
 
     def replay(
-        self, wanted: LetterFilter, *, limit: int | None = None, dry_run: bool = False
+        self,
+        wanted: LetterFilter,
+        *,
+        limit: int | None = None,
+        overwrite: bool = False,
+        dry_run: bool = False,
     ) -> ReplayReport:
         """Make rows of the unresolved letters that are meant, the oldest ``limit`` of them.
 
-        Letters that are stored meanwhile are not taken. A ``dry_run`` does everything and rolls
-        each transaction back.
+        Letters that are stored meanwhile are not taken. ``overwrite`` allows that an old record
+        takes the place of a newer one of its key. A ``dry_run`` does everything and rolls each
+        transaction back.
 
         Raises:
             TransientError: a passing fault outlasted its retries; what was committed stays.
@@ -62,7 +72,16 @@ class StreamReplay:
         """
         target = ensure_target(self._name, self._stream, self._catalog, lambda: (), was_loaded=True)
         replayer = self._open_replayer(target)
-        counts = self._replay_chunks(replayer, self._encoder(target), wanted, limit, dry_run)
+        last_id = replayer.find_last(wanted, limit)
+        if not overwrite:
+            self._insist_on_order(replayer, wanted, last_id)
+        limits = ChunkLimits(self._stream.batch.max_rows, self._stream.batch.max_bytes)
+        encode = LetterEncoding(self._stream, target)
+        counts, after_id = ReplayCounts(), 0
+        while ids := replayer.choose(wanted, after_id, last_id, limits):
+            done = _retrying(self._name)(replayer.replay, ids, encode, rehearsal=dry_run)
+            self._log(ids, done)
+            counts, after_id = counts + done, ids[-1]
         return ReplayReport(
             stream=self._name,
             topic=self._stream.topic,
@@ -72,39 +91,94 @@ class StreamReplay:
             dry_run=dry_run,
         )
 
-    def _encoder(self, target: TargetTable) -> LetterEncoder:
-        rows = RowEncoder(target, topic=self._stream.topic)
+    def _insist_on_order(
+        self, replayer: LetterReplayer, wanted: LetterFilter, last_id: int
+    ) -> None:
+        """Refuse what could undo a newer record: only insert-ignore and append never do."""
+        mode = self._stream.write_mode
+        if mode.mode is not Mode.UPSERT or not last_id:
+            return
+        if not mode.newest_wins:
+            what = "overwrite a newer row of its key, since the stream has no `newest_wins`"
+        elif mode.deletes and replayer.has_deletes_since(wanted, last_id):
+            what = "bring back a row that a newer record has deleted"
+        else:
+            return
+        raise TargetError(
+            f"a replayed record could {what}: nothing was replayed. Discard the letters "
+            f"(`kafka-pg dead-letters discard {self._name}`), or say --overwrite (`overwrite: "
+            "true` in Dagster) where they are the newest of their keys"
+        )
 
-        def encode(records: Sequence[StoredRecord]) -> EncodedLetters:
-            builder = rows.start_batch()
-            builder.add(records)
-            return EncodedLetters(builder.chunks(), tuple(builder.dead_letters))
+    def _log(self, ids: Sequence[int], done: ReplayCounts) -> None:
+        logger.info(
+            "%s: dead letters %d to %d: %d replayed, %d without effect, %d still rejected",
+            self._name,
+            ids[0],
+            ids[-1],
+            done.replayed,
+            done.ignored,
+            done.still_rejected,
+        )
 
-        return encode
 
-    def _replay_chunks(
-        self,
-        replayer: LetterReplayer,
-        encode: LetterEncoder,
-        wanted: LetterFilter,
-        limit: int | None,
-        dry_run: bool,  # noqa: FBT001 - handed through
-    ) -> ReplayCounts:
-        limits = ChunkLimits(self._stream.batch.max_rows, self._stream.batch.max_bytes)
-        total, after_id = ReplayCounts(), 0
-        last_id = replayer.find_last(wanted, limit)
-        while ids := replayer.choose(wanted, after_id, last_id, limits):
-            counts = _retrying(self._name)(replayer.replay, ids, encode, rehearsal=dry_run)
-            logger.info(
-                "%s: dead letters %d to %d: %d replayed, %d still rejected",
-                self._name,
-                ids[0],
-                ids[-1],
-                counts.replayed,
-                counts.still_rejected,
+class LetterEncoding:
+    """The port LetterEncoder: letters of one incarnation as a batch whose slices count them."""
+
+    def __init__(self, stream: StreamSettings, target: TargetTable) -> None:
+        self._stream = stream
+        self._target = target
+
+    def __call__(self, records: Sequence[StoredRecord]) -> EncodedBatch:
+        """Encode the records, of each partition in the order of their offsets.
+
+        Raises:
+            TargetError: one of them would empty the table.
+
+        """
+        incarnations = {record.partition: record.incarnation for record in records}
+        encoder = RowEncoder(
+            self._target,
+            topic=self._stream.topic,
+            mode=self._stream.write_mode,
+            incarnations=incarnations,
+        )
+        builder = encoder.start_batch()
+        for partition in sorted(incarnations):
+            builder.add([record for record in records if record.partition == partition])
+        if builder.truncates:
+            raise TargetError(
+                f"letters {records[0].letter_id} to {records[-1].letter_id} hold a truncate, which "
+                f"would empty {self._target.name}: discard that letter by its --id"
             )
-            total, after_id = total + counts, ids[-1]
-        return total
+        return EncodedBatch(
+            uuid4(),
+            _count_slices(records),
+            builder.chunks(),
+            tuple(builder.dead_letters),
+            builder.settled,
+        )
+
+
+def _count_slices(records: Sequence[StoredRecord]) -> tuple[PartitionSlice, ...]:
+    """As many offsets as letters, so that each is accounted for as an offset is in a load."""
+    counts = Counter((record.partition, record.incarnation) for record in records)
+    return tuple(
+        PartitionSlice(
+            Position(
+                partition,
+                TopicIdentity(None, None),
+                incarnation=incarnation,
+                epoch=0,
+                next_offset=0,
+            ),
+            next_offset=count,
+            visible=count,
+            record_bytes=0,
+            tail=None,
+        )
+        for (partition, incarnation), count in sorted(counts.items())
+    )
 
 
 def _retrying(name: str) -> tenacity.Retrying:

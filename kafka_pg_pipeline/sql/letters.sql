@@ -33,19 +33,30 @@ SELECT reason, count(*) FROM letter GROUP BY reason ORDER BY count(*) DESC, reas
 SELECT max(id) FROM (SELECT id FROM letter ORDER BY id LIMIT %(most)s) AS first
 
 -- name: choose
--- The next chunk: one letter at least, however large it is.
+-- The next chunk: one letter at least, however large it is, and letters of one incarnation.
 SELECT id
 FROM (
-    SELECT id, sum(record_bytes) OVER (ORDER BY id) - record_bytes AS bytes_before
+    SELECT id, incarnation, first_value(incarnation) OVER (ORDER BY id) AS first_incarnation,
+           sum(record_bytes) OVER (ORDER BY id) - record_bytes AS bytes_before
     FROM (
-        SELECT id, record_bytes FROM letter
+        SELECT id, incarnation, record_bytes FROM letter
         WHERE id > %(after_id)s AND id <= %(last_id)s
         ORDER BY id
         LIMIT %(max_rows)s
     ) AS next
 ) AS running
-WHERE bytes_before < %(max_bytes)s
+WHERE bytes_before < %(max_bytes)s AND incarnation = first_incarnation
 ORDER BY id
+
+-- name: has_deletes_since
+-- A delete that found no row counts too: the row may be the one that the letter did not become.
+SELECT EXISTS (
+    SELECT FROM letter
+    JOIN {schema}.ledger AS ledger
+        ON ledger.stream = letter.stream AND ledger.topic = letter.topic
+       AND ledger.partition = letter.partition AND ledger.incarnation = letter.incarnation
+       AND ledger.next_offset > letter.record_offset
+    WHERE letter.id <= %(last_id)s AND ledger.deleted + ledger.ignored > 0)
 
 -- name: choose_uncopied
 SELECT id
@@ -71,7 +82,7 @@ SELECT pg_advisory_xact_lock_shared(
     hashtextextended(format('kafka_pg stream %%s %%s', %(stream)s::text, %(topic)s::text), 0))
 
 -- name: lock_records
-SELECT id AS letter_id, partition, record_offset AS offset, record_timestamp AS timestamp,
+SELECT id AS letter_id, partition, incarnation, record_offset AS offset, record_timestamp AS timestamp,
        timestamp_type, key, value, header_keys, header_values
 FROM {schema}.dead_letter
 WHERE id = ANY (%(ids)s) AND resolved_at IS NULL
@@ -109,6 +120,6 @@ RETURNING reason
 SELECT id, partition, record_offset AS offset, record_timestamp AS timestamp,
        created_at AS stored_at, stage, reason, column_name AS column, sqlstate, record_bytes,
        resolution, resolved_at, resolved_by, copied_at,
-       timestamp_type, key, value, header_keys, header_values
+       incarnation, timestamp_type, key, value, header_keys, header_values
 FROM letter
 ORDER BY id

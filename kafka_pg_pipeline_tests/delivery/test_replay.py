@@ -1,5 +1,6 @@
 """Dead letters that become rows: each once, whatever else goes on, and what stays says why."""
 
+import json
 import threading
 from concurrent import futures
 from concurrent.futures import ThreadPoolExecutor
@@ -10,12 +11,18 @@ import pytest
 
 from kafka_pg_pipeline.domain.letters import LetterFilter, ReplayCounts, ReplayReport
 from kafka_pg_pipeline.domain.records import Reason
+from kafka_pg_pipeline.domain.tables import MetadataField
 from kafka_pg_pipeline.errors import DeadLetterBudgetError, TargetError
 from kafka_pg_pipeline.settings.models import BatchSettings, DeadLetterSettings
 from kafka_pg_pipeline_tests.encoding import FakeRecord
 from kafka_pg_pipeline_tests.fix_streams import Bench
 
 ALL = LetterFilter()
+VERSION = {
+    MetadataField.PARTITION: "kafka_partition",
+    MetadataField.OFFSET: "kafka_offset",
+    MetadataField.INCARNATION: "kafka_incarnation",
+}
 OPEN = "SELECT count(*) FROM {schema}.dead_letter WHERE resolved_at IS NULL"
 NARROW = "CREATE TABLE {table} (id integer, kafka_partition integer, kafka_offset bigint)"
 WIDEN = "ALTER TABLE {table} ALTER id TYPE bigint"
@@ -62,8 +69,8 @@ def test_three_bad_records_of_ten_thousand_are_replayed_once_after_a_fix(bench: 
     assert bench.count() == 9_997
     bench.query("ALTER TABLE {table} ALTER id TYPE text")
     first = replay(bench)
-    assert first.counts == ReplayCounts(2, {"invalid_json": 1})
-    assert replay(bench).counts == ReplayCounts(0, {"invalid_json": 1})
+    assert first.counts == ReplayCounts(2, 0, {"invalid_json": 1})
+    assert replay(bench).counts == ReplayCounts(0, 0, {"invalid_json": 1})
     assert bench.count() == 9_999
     bench.assert_exactly_once()
 
@@ -96,7 +103,9 @@ def test_what_still_does_not_fit_stays_with_its_new_reason(bench: Bench, constra
     )
     assert bench.load().counts.dead == 4
     bench.query("ALTER TABLE {table} ALTER n TYPE text, ADD CONSTRAINT no_b CHECK (n <> 'b')")
-    assert replay(bench).counts == ReplayCounts(2, {"rejected_by_postgresql": 1, "invalid_json": 1})
+    assert replay(bench).counts == ReplayCounts(
+        2, 0, {"rejected_by_postgresql": 1, "invalid_json": 1}
+    )
     assert bench.query(
         "SELECT record_offset, stage, reason, column_name, sqlstate, resolution"
         " FROM {schema}.dead_letter ORDER BY 1"
@@ -197,6 +206,108 @@ def test_a_filter_says_which_letters_are_meant(
     assert replay(bench, wanted).counts.replayed == expected
     assert bench.query(OPEN) == [(3 - expected,)]
     bench.assert_exactly_once()
+
+
+# -- modes that have a key --------------------------------------------------------------------
+
+
+def keyed(bench: Bench, mode: str, records: list[Any], **changes: Any) -> Bench:
+    """Records loaded into a table whose ``n`` takes text since."""
+    bench = bench.with_stream(mode=mode, key=["k"], **changes)
+    bench.create_topic()
+    bench.query(
+        "CREATE TABLE {table} (k text PRIMARY KEY, n integer,"
+        " kafka_partition integer, kafka_offset bigint, kafka_incarnation integer)"
+    )
+    bench.produce(records, partition=one_partition)
+    bench.load()
+    bench.query("ALTER TABLE {table} ALTER n TYPE text")
+    return bench
+
+
+def put(key: str, number: Any) -> FakeRecord:
+    return FakeRecord(json.dumps({"k": key, "n": number}).encode(), key=key.encode())
+
+
+def tombstone(key: str) -> FakeRecord:
+    return FakeRecord(None, key=key.encode())
+
+
+def rows(bench: Bench) -> list[tuple[Any, ...]]:
+    return bench.query("SELECT k, n FROM {table} ORDER BY k")
+
+
+def test_insert_ignore_leaves_the_row_that_came_meanwhile(bench: Bench) -> None:
+    bench = keyed(
+        bench, "insert-ignore", [put("a", "late"), put("a", 1), put("b", "x"), put("b", "y")]
+    )
+    assert replay(bench).counts == ReplayCounts(1, 2)
+    assert rows(bench) == [("a", "1"), ("b", "x")]
+    assert bench.query(OPEN) == [(0,)]
+    assert bench.findings() == []
+
+
+def test_upsert_is_refused_where_an_old_record_could_overwrite_a_newer_row(bench: Bench) -> None:
+    bench = keyed(bench, "upsert", [put("a", "old"), put("a", 1), put("b", "x"), put("b", "y")])
+    with pytest.raises(TargetError, match=r"overwrite a newer row of its key.*--overwrite"):
+        replay(bench)
+    assert (rows(bench), bench.query(OPEN)) == ([("a", "1")], [(3,)])
+    newest = LetterFilter(offset=3)
+    assert replay(bench, newest, overwrite=True).counts == ReplayCounts(1)
+    assert rows(bench) == [("a", "1"), ("b", "y")]
+    assert replay(bench, overwrite=True).counts == ReplayCounts(2)
+    assert rows(bench) == [("a", "old"), ("b", "x")]
+    assert bench.findings() == []
+
+
+def test_newest_wins_leaves_newer_rows_as_they_are(bench: Bench) -> None:
+    bench = keyed(
+        bench,
+        "upsert",
+        [put("a", "old"), put("a", 1), put("b", 1), put("b", "new"), put("c", "x"), put("c", "y")],
+        newest_wins=True,
+        metadata=VERSION,
+    )
+    assert replay(bench).counts == ReplayCounts(2, 2)
+    assert rows(bench) == [("a", "1"), ("b", "new"), ("c", "y")]
+    assert bench.query("SELECT DISTINCT kafka_incarnation FROM {table}") == [(1,)]
+    assert replay(bench).counts == ReplayCounts()
+    assert bench.findings() == []
+
+
+@pytest.mark.parametrize(
+    "since", [[put("a", 1), tombstone("a")], [tombstone("a")]], ids=["deleted", "never there"]
+)
+def test_a_row_that_was_deleted_since_is_not_brought_back(
+    bench: Bench, since: list[FakeRecord]
+) -> None:
+    bench = keyed(bench, "upsert", [put("a", "old"), *since], newest_wins=True, metadata=VERSION)
+    with pytest.raises(TargetError, match="bring back a row"):
+        replay(bench)
+    assert replay(bench, LetterFilter(offset=99)).counts == ReplayCounts()
+    assert (rows(bench), bench.query(OPEN)) == ([], [(1,)])
+    assert replay(bench, overwrite=True).counts == ReplayCounts(1)
+    assert rows(bench) == [("a", "old")]
+
+
+def test_a_refused_last_record_of_a_key_lets_the_one_before_count(bench: Bench) -> None:
+    bench = keyed(
+        bench,
+        "upsert",
+        [put("a", "x"), put("a", "y"), put("a", "z")],
+        newest_wins=True,
+        metadata=VERSION,
+    )
+    bench.query("ALTER TABLE {table} ADD CONSTRAINT no_yz CHECK (n NOT IN ('y', 'z'))")
+    assert replay(bench).counts == ReplayCounts(1, 0, {"rejected_by_postgresql": 2})
+    assert rows(bench) == [("a", "x")]
+    assert bench.query("SELECT DISTINCT column_name FROM {schema}.dead_letter") == [
+        ("n",),
+        ("no_yz",),
+    ]
+
+
+# -- how many ---------------------------------------------------------------------------------
 
 
 def test_a_limit_takes_the_oldest(bench: Bench) -> None:

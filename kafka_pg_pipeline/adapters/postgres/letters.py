@@ -123,6 +123,7 @@ def record_of(row: Mapping[str, Any]) -> StoredRecord:
     return StoredRecord(
         letter_id=row["letter_id"],
         partition=row["partition"],
+        incarnation=row["incarnation"],
         offset=row["offset"],
         timestamp=row["timestamp"],
         timestamp_type=row["timestamp_type"],

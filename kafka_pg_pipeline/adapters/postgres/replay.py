@@ -7,6 +7,7 @@ process that dies before COMMIT leaves the letters as they were; after it they a
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from typing import cast
 
 import psycopg2
@@ -31,30 +32,20 @@ from kafka_pg_pipeline.adapters.postgres.connection import (
     time_limit,
 )
 from kafka_pg_pipeline.adapters.postgres.letters import arguments_of, record_of
-from kafka_pg_pipeline.adapters.postgres.rejects import (
-    TimeLimit,
-    dead_letter,
-    find_rejections,
-    without_rejections,
-)
-from kafka_pg_pipeline.adapters.postgres.staging import (
-    copy_to_stage,
-    create_stage,
-    insert_staged,
-    number_chunks,
-    savepoint,
-)
-from kafka_pg_pipeline.domain.batches import CopyChunk
+from kafka_pg_pipeline.adapters.postgres.rejects import Tries, dead_letter, without_rejections
+from kafka_pg_pipeline.adapters.postgres.row_paths import choose_path
+from kafka_pg_pipeline.adapters.postgres.staging import savepoint
+from kafka_pg_pipeline.domain.batches import BatchCounts, EncodedBatch, LedgerEntry
 from kafka_pg_pipeline.domain.letters import (
     ChunkLimits,
-    EncodedLetters,
     LetterFilter,
     ReplayCounts,
     StoredRecord,
 )
+from kafka_pg_pipeline.domain.modes import WriteMode
 from kafka_pg_pipeline.domain.records import DeadLetter
 from kafka_pg_pipeline.domain.tables import TargetTable
-from kafka_pg_pipeline.errors import InvariantError, PostgresUnavailableError, TargetError
+from kafka_pg_pipeline.errors import InvariantError, PostgresUnavailableError
 from kafka_pg_pipeline.ports import LetterEncoder
 
 
@@ -62,11 +53,19 @@ class PostgresReplayer:
     """The port LetterReplayer for one stream and table, over a connection that the caller owns."""
 
     def __init__(
-        self, primary: Primary, target: TargetTable, *, stream: str, topic: str, run_id: str
+        self,
+        primary: Primary,
+        target: TargetTable,
+        *,
+        stream: str,
+        topic: str,
+        run_id: str,
+        mode: WriteMode,
     ) -> None:
         self._primary = primary
         self._settings = primary.settings
         self._target = target
+        self._path = choose_path(target, mode)
         self._key = {"stream": stream, "topic": topic}
         self._run_id = run_id
         self._letters = Statements("letters", primary.settings.schema_name)
@@ -97,6 +96,15 @@ class PostgresReplayer:
         with self._primary.transaction("choose dead letters") as cursor:
             cursor.execute(self._letters["matching"] + self._letters["choose"], arguments)
             return tuple(number for (number,) in cursor.fetchall())
+
+    def has_deletes_since(self, wanted: LetterFilter, last_id: int) -> bool:
+        """Whether a record behind one of the letters may have deleted the row of its key."""
+        arguments = {**self._key, **arguments_of(wanted), "resolved": False, "last_id": last_id}
+        with self._primary.transaction("look for deletes") as cursor:
+            cursor.execute(
+                self._letters["matching"] + self._letters["has_deletes_since"], arguments
+            )
+            return bool((cursor.fetchone() or (False,))[0])
 
     def replay(self, ids: Sequence[int], encode: LetterEncoder, *, rehearsal: bool) -> ReplayCounts:
         """In one transaction: rows of those letters that nobody has resolved, and their marks."""
@@ -135,85 +143,74 @@ class PostgresReplayer:
         failpoints.reach("after_replay_lock")
         if not records:
             return ReplayCounts()
-        encoded = self._write(cursor, encode(records), limited)
+        batch, entries = self._write(Tries(cursor, limited), encode(records))
         failpoints.reach("after_replay_write")
         with limited():
-            return self._mark(cursor, records, encoded.rejected)
+            self._mark(cursor, records, batch.dead_letters)
+            counts = _count(batch, entries)
+            self._audit(cursor, records, counts)
+            return counts
 
     def _lock_records(self, cursor: Cursor, ids: Sequence[int]) -> list[StoredRecord]:
         cursor.execute(self._letters["lock_records"], {"ids": list(ids)})
         return [record_of(row) for row in rows_of(cursor)]
 
-    def _write(self, cursor: Cursor, encoded: EncodedLetters, limited: TimeLimit) -> EncodedLetters:
-        """Write the rows that the table takes; what it refuses joins the rejected."""
-        try:
-            with limited(), savepoint(cursor):
-                self._insert(cursor, encoded.chunks)
-        except psycopg2.Error as error:
-            if not errors.is_record_fault(error):
-                raise
-        else:
-            return encoded
-        fitting = self._without_rejects(cursor, encoded, limited)
-        with limited():
-            self._insert(cursor, fitting.chunks)
-        return fitting
+    def _write(
+        self, tries: Tries, batch: EncodedBatch
+    ) -> tuple[EncodedBatch, tuple[LedgerEntry, ...]]:
+        """Write the rows that the table takes; those that it refuses join the rejected.
 
-    def _insert(self, cursor: Cursor, chunks: Sequence[CopyChunk]) -> None:
-        # Deferred constraints would otherwise speak up at COMMIT only.
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        if not chunks:
-            return
-        create_stage(cursor, self._target.name, chunks)
-        for numbered in number_chunks(chunks):
-            count = len(numbered.chunk.lines)
-            copy_to_stage(cursor, numbered, 0, count)
-            arrived = insert_staged(cursor, self._target.name, numbered, 0, count)
-            if arrived != count:
-                raise TargetError(
-                    f"{self._target.name} took {arrived} of {count} rows: a trigger of the table "
-                    "swallows rows, which cannot be accounted for. Nothing was replayed"
-                )
+        Where the last record of a key is refused the one before it counts, and may be refused too.
+        """
+        while True:
+            try:
+                with tries.limited(), savepoint(tries.cursor):
+                    self._path.send(tries.cursor, batch)
+                    return batch, self._path.land(tries.cursor, batch)
+            except psycopg2.Error as error:
+                if not errors.is_record_fault(error):
+                    raise
+            batch = self._without_rejects(tries, batch)
 
-    def _without_rejects(
-        self, cursor: Cursor, encoded: EncodedLetters, limited: TimeLimit
-    ) -> EncodedLetters:
-        lines = sum(len(chunk.lines) for chunk in encoded.chunks)
-        with _undone(cursor):
-            cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-            found = find_rejections(
-                cursor, self._target, encoded.chunks, most=lines, limited=limited
+    def _without_rejects(self, tries: Tries, batch: EncodedBatch) -> EncodedBatch:
+        lines = sum(len(chunk.lines) for chunk in batch.chunks)
+        with _undone(tries.cursor):
+            tries.cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+            found = self._path.find_rejections(tries, batch.chunks, lines)
+        if not any(found):
+            raise InvariantError(
+                f"{self._target.name} refused letters of which it takes every row alone"
             )
-        chunks, rejected = [], list(encoded.rejected)
-        for chunk, rejections in zip(encoded.chunks, found, strict=True):
+        chunks, rejected = [], list(batch.dead_letters)
+        for chunk, rejections in zip(batch.chunks, found, strict=True):
             chunks.append(without_rejections(chunk, rejections))
             rejected += [dead_letter(chunk, rejection) for rejection in rejections]
-        return EncodedLetters(tuple(chunk for chunk in chunks if chunk.lines), tuple(rejected))
+        return replace(
+            batch,
+            chunks=tuple(chunk for chunk in chunks if chunk.lines),
+            dead_letters=tuple(rejected),
+        )
 
     def _mark(
         self, cursor: Cursor, records: Sequence[StoredRecord], rejected: Sequence[DeadLetter]
-    ) -> ReplayCounts:
-        refused = {_id_of(letter): letter for letter in rejected}
-        replayed = [r.letter_id for r in records if r.letter_id not in refused]
-        cursor.execute(self._letters["mark_replayed"], {"ids": replayed, "run_id": self._run_id})
-        if cursor.rowcount != len(replayed):
+    ) -> None:
+        refused = [cast("StoredRecord", letter.record).letter_id for letter in rejected]
+        resolved = list({record.letter_id for record in records} - set(refused))
+        cursor.execute(self._letters["mark_replayed"], {"ids": resolved, "run_id": self._run_id})
+        if cursor.rowcount != len(resolved):
             raise InvariantError(
-                f"{cursor.rowcount} of {len(replayed)} dead letters were marked as replayed"
+                f"{cursor.rowcount} of {len(resolved)} dead letters were marked as replayed"
             )
         cursor.execute(
             self._letters["mark_rejected"],
             {
-                "ids": list(refused),
+                "ids": refused,
                 "stages": [letter.stage.value for letter in rejected],
                 "reasons": [letter.reason.value for letter in rejected],
                 "columns": [letter.column for letter in rejected],
                 "sqlstates": [letter.sqlstate for letter in rejected],
             },
         )
-        reasons = Counter(letter.reason.value for letter in rejected)
-        counts = ReplayCounts(len(replayed), dict(reasons))
-        self._audit(cursor, records, counts)
-        return counts
 
     def _audit(self, cursor: Cursor, records: Sequence[StoredRecord], counts: ReplayCounts) -> None:
         detail = {
@@ -222,6 +219,7 @@ class PostgresReplayer:
             "first_id": records[0].letter_id,
             "last_id": records[-1].letter_id,
             "replayed": counts.replayed,
+            "ignored": counts.ignored,
             "rejected": counts.rejected,
         }
         cursor.execute(
@@ -252,5 +250,10 @@ def _undone(cursor: Cursor) -> Iterator[None]:
     cursor.execute("ROLLBACK TO SAVEPOINT kafka_pg_search")
 
 
-def _id_of(letter: DeadLetter) -> int:
-    return cast("StoredRecord", letter.record).letter_id
+def _count(batch: EncodedBatch, entries: Sequence[LedgerEntry]) -> ReplayCounts:
+    counts = sum((entry.counts for entry in entries), BatchCounts())
+    return ReplayCounts(
+        replayed=counts.rows + counts.deleted,
+        ignored=counts.ignored + counts.superseded + counts.filtered,
+        rejected=dict(Counter(letter.reason.value for letter in batch.dead_letters)),
+    )
