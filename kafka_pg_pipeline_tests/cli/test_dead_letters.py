@@ -166,6 +166,11 @@ def test_discard_resolves_and_leaves_an_audit_row(
     status = command_line.run("status", rejected.name, "--json").json["streams"][0]
     assert sum(partition["dead_letters"] for partition in status["stored"]) == 2
     assert command_line.run("verify", rejected.name).code == 0
+    lag = command_line.run("lag", rejected.name, "--json").json["streams"][0]
+    assert lag["dead_letters"] == 2
+    hint = f"2 dead letters: `kafka-pg dead-letters list {rejected.name}` says why"
+    for command in ("lag", "status"):
+        assert hint in command_line.run(command, rejected.name).out
 
 
 @pytest.mark.parametrize("verb", ["replay", "discard"])
