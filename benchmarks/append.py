@@ -163,11 +163,13 @@ def load(environment: dict[str, str], number: int) -> tuple[int, float, int]:
 CONTENDERS = ("load", "read", "copy", "naive")
 
 
-def measure(name: str, arguments: list[str], rounds: int) -> tuple[int, float, int]:
+def measure(
+    name: str, arguments: list[str], rounds: int, script: str = __file__
+) -> tuple[int, float, int]:
     """Median seconds over rounds, each in a process of its own; rows and highest peak memory."""
     results = []
     for number in range(rounds):
-        command = [sys.executable, __file__, "--contender", name, "--round", str(number)]
+        command = [sys.executable, script, "--contender", name, "--round", str(number)]
         done = subprocess.run([*command, *arguments], stdout=subprocess.PIPE, check=True, text=True)
         results.append(json.loads(done.stdout.splitlines()[-1]))
     seconds = statistics.median(result["seconds"] for result in results)

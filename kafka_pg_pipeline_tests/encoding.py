@@ -66,12 +66,15 @@ def table_of(columns: Sequence[Column]) -> TargetTable:
 class Encoded:
     chunks: tuple[CopyChunk, ...]
     dead: tuple[DeadLetter, ...]
-    rows: int
     record_bytes: int
 
     @property
     def lines(self) -> list[str]:
         return [line for chunk in self.chunks for line in chunk.lines]
+
+    @property
+    def rows(self) -> int:
+        return len(self.lines)
 
     @property
     def verdicts(self) -> list[tuple[str, Reason, str | None]]:
@@ -87,9 +90,7 @@ def encode(columns: Sequence[Column], *records: Any, topic: str = "shop.orders")
             for offset, record in enumerate(records)
         ]
     )
-    return Encoded(
-        builder.chunks(), tuple(builder.dead_letters), builder.rows, builder.record_bytes
-    )
+    return Encoded(builder.chunks(), tuple(builder.dead_letters), builder.record_bytes)
 
 
 Verdict = tuple[str, Reason, str | None]

@@ -69,7 +69,10 @@ def peek_records(
         target = preview_target(session, snapshot, catalog)
         sample.sort(key=lambda record: (record.partition, record.offset))
         encoder = RowEncoder(
-            target, RunContext(session.stream.topic), shape_of(session.stream, catalog)
+            target,
+            RunContext(session.stream.topic),
+            shape=shape_of(session.stream, catalog),
+            mode=session.stream.write_mode,
         )
         records = encode_records(sample[:count], target, encoder)
     return Peek(

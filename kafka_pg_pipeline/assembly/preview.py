@@ -23,7 +23,7 @@ from kafka_pg_pipeline.pipeline.encode_record import RunContext
 from kafka_pg_pipeline.pipeline.infer import make_column, split_document
 from kafka_pg_pipeline.pipeline.plan import freeze_plan
 from kafka_pg_pipeline.pipeline.sample import read_sample
-from kafka_pg_pipeline.pipeline.shape import shape_of
+from kafka_pg_pipeline.pipeline.shape import documents_of, shape_of
 from kafka_pg_pipeline.pipeline.target import describe_foreign, ensure_target
 
 
@@ -62,6 +62,7 @@ class PreviewCatalog:
         self._catalog = session.catalog
         self._target: TargetTable | None = None
         self._table = TableName.parse(session.stream.table)
+        self._key = session.stream.key
         self.created = False
         self.statements: list[str] = []
 
@@ -74,7 +75,7 @@ class PreviewCatalog:
         """The table as it would be."""
         self.created = True
         self.statements.append(self._catalog.text_of(self._catalog.create_statement(columns)))
-        self._target = TargetTable(self._table, oid=0, columns=tuple(columns), plain=True)
+        self._target = TargetTable(self._table, oid=0, columns=tuple(columns), plain=not self._key)
         return self._target
 
     def add_columns(self, columns: Sequence[Column]) -> Evolved:
@@ -175,7 +176,7 @@ def look_at(
     shape = shape_of(stream, catalog)
     if not was_loaded(fetch_positions(session)):
         shape = replace(shape, foreign=describe_foreign(session.name, stream))
-    encoder = RowEncoder(target, RunContext(stream.topic), shape)
+    encoder = RowEncoder(target, RunContext(stream.topic), shape=shape, mode=stream.write_mode)
     builder = encoder.start_batch()
     try:
         builder.add(sample)
@@ -188,7 +189,8 @@ def look_at(
         stop = (
             f"{rejected.total():,} of the records looked at would be rejected, {allowed:,} may be"
         )
-    fields = Counter(name for record in sample for name in split_document(record.value))
+    documents = documents_of(sample, shape)
+    fields = Counter(name for document in documents for name in split_document(document))
     untaken = {name: number for name, number in fields.most_common() if name in encoder.untaken}
     return SampleLook(dict(rejected.most_common()), untaken, stop)
 

@@ -90,7 +90,9 @@ def open_session(
             endpoints.kafka, isolation=stream.isolation, client_id=client_id
         )
         positions = PostgresPositions(primary, stream=name, topic=stream.topic)
-        catalog = PostgresCatalog(primary, stream=name, table=table, rules=stream.rules)
+        catalog = PostgresCatalog(
+            primary, stream=name, table=table, rules=stream.rules, key=stream.key
+        )
         beside = Primary(endpoints.postgres, application_name=f"kafka-pg {name} {run_id} ddl")
         stack.callback(beside.close)
         evolution = PostgresEvolution(
@@ -106,6 +108,7 @@ def open_session(
                     topic=stream.topic,
                     run_id=run_id,
                     loader=f"{socket.gethostname()}:{os.getpid()}",
+                    mode=stream.write_mode,
                     budget=build_budget(stream),
                 )
             )
@@ -120,7 +123,9 @@ def open_session(
             open_reader=open_reader,
             positions=positions,
             catalog=catalog,
-            inspection=PostgresInspection(primary, stream=name, topic=stream.topic),
+            inspection=PostgresInspection(
+                primary, stream=name, topic=stream.topic, mode=stream.write_mode
+            ),
             moves=OperatorMoves(primary, stream=name, topic=stream.topic),
             loader=StreamLoader(name, stream, ports),
             pending_migrations=pending,

@@ -127,7 +127,9 @@ class Watch:
         """
         if not self._fetch_has_state():
             return None
-        inspection = PostgresInspection(self._primary, stream=name, topic=stream.topic)
+        inspection = PostgresInspection(
+            self._primary, stream=name, topic=stream.topic, mode=stream.write_mode
+        )
         return inspection.fetch_seconds_since_commit(run_id)
 
     def _fetch_positions(self, name: str, stream: StreamSettings) -> tuple[Position, ...]:

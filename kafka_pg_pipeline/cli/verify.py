@@ -83,6 +83,6 @@ def _show(verified: _Verified) -> None:
         print_line(f"{verified.stream}: ok, {count_of(len(found.checked), 'invariant')} hold")
     if found.unchecked:
         print_line(
-            f"not checked, the table has no offset columns: {', '.join(found.unchecked)}",
+            f"not checked, the table's rows do not tell: {', '.join(found.unchecked)}",
             style="yellow",
         )

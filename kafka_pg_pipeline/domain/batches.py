@@ -1,9 +1,11 @@
 """One micro-batch between encoding and writing, and what became of it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from uuid import UUID
 
+from kafka_pg_pipeline.domain.documents import Change
 from kafka_pg_pipeline.domain.offsets import OffsetRange, Position, Tail
 from kafka_pg_pipeline.domain.records import DeadLetter, Record
 
@@ -54,12 +56,13 @@ class CopyChunk:
     """Lines of COPY text for one list of columns.
 
     ``records[i]`` is the record that line ``i + 1`` was made from, so that a line that PostgreSQL
-    rejects leads back to its record.
+    rejects leads back to its record. Where ``change`` is DELETE, ``columns`` are those of the key.
     """
 
     columns: tuple[str, ...]
     lines: tuple[str, ...]
     records: tuple[Record, ...]
+    change: Change = Change.WRITE
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +89,18 @@ class PartitionSlice:
 
 @dataclass(frozen=True, slots=True)
 class EncodedBatch:
-    """A batch ready to be written: one slice a partition (ascending), rows, rejected records."""
+    """A batch ready to be written: one slice a partition (ascending), rows, rejected records.
+
+    ``settled`` counts by partition the records that need no writing: filtered, without effect, or
+    overtaken by a truncate. ``truncates`` says that the table is emptied before the rows.
+    """
 
     batch_id: UUID
     slices: tuple[PartitionSlice, ...]
     chunks: tuple[CopyChunk, ...]
     dead_letters: tuple[DeadLetter, ...] = ()
+    settled: Mapping[int, BatchCounts] = field(default_factory=dict)
+    truncates: bool = False
 
 
 class WriteStatus(str, Enum):

@@ -1,7 +1,7 @@
 """The target table, as its catalog describes it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 # The longest name PostgreSQL keeps whole; the rest it cuts off with a NOTICE.
@@ -25,7 +25,10 @@ class ColumnKind(str, Enum):
 
 
 class MetadataField(str, Enum):
-    """The record's own attributes that a metadata column can hold."""
+    """The record's own attributes that a metadata column can hold.
+
+    INCARNATION counts how often the topic was created again, from 1, as the position does.
+    """
 
     TOPIC = "topic"
     PARTITION = "partition"
@@ -144,6 +147,10 @@ class Column:
         """Name of the value's field that fills the column; None where something else does."""
         return self.source.name if isinstance(self.source, ValueField) else None
 
+    def as_required(self) -> "Column":
+        """As a column of a key: without NULL, and no default tells one row from another."""
+        return replace(self, nullable=False, has_default=False)
+
     @property
     def is_from_value(self) -> bool:
         """Whether the record's value fills the column, rather than its key or the record itself."""
@@ -178,20 +185,40 @@ class TargetTable:
 
     ``plain`` says that nothing but the table itself sees a row arrive (no unique index, primary
     key, exclusion constraint, foreign key or user trigger), so that rows may be copied straight
-    into it ahead of the compare-and-swap.
+    into it ahead of the compare-and-swap. ``unique_keys`` are the sets of columns that tell its
+    rows apart.
     """
 
     name: TableName
     oid: int
     columns: tuple[Column, ...]
     plain: bool
+    unique_keys: tuple[frozenset[str], ...] = ()
 
     @property
     def offset_columns(self) -> tuple[str, str] | None:
         """The columns that hold partition and offset; None where either is missing."""
-        names = {column.metadata: column.name for column in self.columns if column.metadata}
+        names = self._attribute_columns
         partition, offset = names.get(MetadataField.PARTITION), names.get(MetadataField.OFFSET)
         return (partition, offset) if partition and offset else None
+
+    @property
+    def version_columns(self) -> tuple[str, str, str]:
+        """The columns that hold partition, offset and incarnation: which record a row is of.
+
+        Raises:
+            KeyError: one is missing.
+        """
+        names = self._attribute_columns
+        return (
+            names[MetadataField.PARTITION],
+            names[MetadataField.OFFSET],
+            names[MetadataField.INCARNATION],
+        )
+
+    @property
+    def _attribute_columns(self) -> Mapping[MetadataField, str]:
+        return {column.metadata: column.name for column in self.columns if column.metadata}
 
 
 @dataclass(frozen=True, slots=True)

@@ -261,7 +261,7 @@ class StreamLoader:
         listener: ProgressListener,
     ) -> WriteStatus:
         over = UntilLeft(rule)
-        encoder = RowEncoder(target, self._context(plans), self._shape(plans, run))
+        encoder = self._build_encoder(plans, target, run)
         reading = BatchReading(
             self._stream.topic,
             plans,
@@ -289,15 +289,16 @@ class StreamLoader:
                     break
         return WriteStatus.COMMITTED
 
-    def _shape(self, plans: tuple[PartitionPlan, ...], run: _Run) -> RowShape:
-        """The run's; a stream's first records must have a field in common with their table."""
-        if any(plan.position.tail is not None for plan in plans):
-            return run.shape
-        return replace(run.shape, foreign=describe_foreign(self._name, self._stream))
-
-    def _context(self, plans: tuple[PartitionPlan, ...]) -> RunContext:
+    def _build_encoder(
+        self, plans: tuple[PartitionPlan, ...], target: TargetTable, run: _Run
+    ) -> RowEncoder:
         incarnations = {plan.partition: plan.position.incarnation for plan in plans}
-        return RunContext(self._stream.topic, self._ports.run_id, incarnations)
+        context = RunContext(self._stream.topic, self._ports.run_id, incarnations)
+        shape = run.shape
+        if all(plan.position.tail is None for plan in plans):
+            # A stream's first records must have a field in common with their table.
+            shape = replace(shape, foreign=describe_foreign(self._name, self._stream))
+        return RowEncoder(target, context, shape=shape, mode=self._stream.write_mode)
 
     def _write(self, batch: EncodedBatch, writer: BatchWriter) -> WriteResult:
         """Look at the topic's identity once more, then write.

@@ -180,13 +180,10 @@ class BatchReading:
 
     def _is_full(self, builder: BatchBuilder, started: float) -> bool:
         return (
-            self._count(builder) >= self._limits.max_rows
+            builder.records >= self._limits.max_rows
             or builder.record_bytes >= self._limits.max_bytes
-            or (self._count(builder) > 0 and self._clock() - started >= self._limits.max_seconds)
+            or (builder.records > 0 and self._clock() - started >= self._limits.max_seconds)
         )
-
-    def _count(self, builder: BatchBuilder) -> int:
-        return builder.rows + len(builder.dead_letters)
 
     def _poll(self, reader: RecordReader, builder: BatchBuilder) -> bool:
         """One poll; True where any partition moved."""
@@ -206,7 +203,7 @@ class BatchReading:
         bytes_left = self._limits.max_bytes - builder.record_bytes
         wanted = min(
             _POLL_RECORDS,
-            self._limits.max_rows - self._count(builder),
+            self._limits.max_rows - builder.records,
             int(bytes_left / self._record_bytes) + 1,
         )
         if self._records_left is not None:
@@ -243,8 +240,14 @@ class BatchReading:
         )
         failpoints.reach("after_read")
         if slices:
-            letters = tuple(builder.dead_letters)
-            yield EncodedBatch(builder.batch_id, slices, builder.chunks(), letters)
+            yield EncodedBatch(
+                batch_id=builder.batch_id,
+                slices=slices,
+                chunks=builder.chunks(),
+                dead_letters=tuple(builder.dead_letters),
+                settled=builder.settled,
+                truncates=builder.truncates,
+            )
 
     def _describe_stall(self) -> str:
         stuck = ", ".join(

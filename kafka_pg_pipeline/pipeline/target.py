@@ -1,12 +1,14 @@
 """The table a stream fills: found in the catalog, or created from a sample of the records."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.tables import Column, TableName, TargetTable
 from kafka_pg_pipeline.errors import TargetError
 from kafka_pg_pipeline.pipeline.infer import infer_columns
 from kafka_pg_pipeline.pipeline.mapping import FieldMapping
+from kafka_pg_pipeline.pipeline.shape import documents_of, shape_of
 from kafka_pg_pipeline.ports import TargetCatalog
 from kafka_pg_pipeline.settings.models import StreamSettings
 
@@ -18,14 +20,25 @@ def propose_columns(stream: StreamSettings, sample: Sequence[Record]) -> tuple[C
         TargetError: no record of the sample could be read, or names collide.
 
     """
-    columns = infer_columns([record.value for record in sample], FieldMapping.of(stream))
+    documents = documents_of(sample, shape_of(stream, None))
+    columns = infer_columns(documents, FieldMapping.of(stream))
+    names = {column.name for column in columns}
+    if lacking := [name for name in stream.key if name not in names]:
+        raise TargetError(
+            f"table {stream.table} does not exist, and a new one would have no column "
+            f"{', '.join(map(repr, lacking))} for the stream's `key`: none of the {len(sample)} "
+            f"records looked at in {stream.topic} has such a field"
+        )
     if not any(column.is_from_value for column in columns):
         raise TargetError(
             f"table {stream.table} does not exist and its columns cannot be inferred: none of the "
             f"{len(sample)} records looked at in {stream.topic} is a JSON object. Create the "
             "table, or name its columns in the stream's `columns`"
         )
-    return columns
+    return tuple(
+        replace(column, nullable=False) if column.name in stream.key else column
+        for column in columns
+    )
 
 
 def ensure_target(
@@ -83,10 +96,18 @@ def describe_foreign(name: str, stream: StreamSettings) -> str:
 
 def _check_columns(stream: StreamSettings, target: TargetTable) -> None:
     present = {column.name for column in target.columns}
-    missing = [name for name in stream.rules if name not in present]
+    wanted = dict.fromkeys([*stream.rules, *stream.key])
+    missing = [name for name in wanted if name not in present]
     if missing:
         raise TargetError(
             f"table {target.name} has no column {', '.join(map(repr, missing))}, which the stream "
-            "names under `columns`, `rest` or `metadata`: add it with ALTER TABLE, or take it out "
-            "of the configuration file"
+            "names under `columns`, `rest`, `metadata` or `key`: add it with ALTER TABLE, or take "
+            "it out of the configuration file"
+        )
+    if stream.key and frozenset(stream.key) not in target.unique_keys:
+        names = ", ".join(stream.key)
+        raise TargetError(
+            f"table {target.name} has no unique index on ({names}), the stream's `key`, by which "
+            f"mode {stream.mode} tells rows apart: `CREATE UNIQUE INDEX ON {target.name} ({names})`"
+            ", whole, not partial and not deferrable; or name the columns of one that it has"
         )

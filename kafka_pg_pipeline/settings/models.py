@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_v
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
+from kafka_pg_pipeline.domain.modes import Mode, WriteMode
 from kafka_pg_pipeline.domain.naming import Naming
 from kafka_pg_pipeline.domain.policies import Evolution, InvalidText
 from kafka_pg_pipeline.domain.tables import (
@@ -16,6 +17,7 @@ from kafka_pg_pipeline.domain.tables import (
     Constant,
     Header,
     KeyField,
+    MetadataField,
     Rest,
     Source,
     TableName,
@@ -42,6 +44,8 @@ from kafka_pg_pipeline.settings.values import (
 
 MEBIBYTE = 1024 * 1024
 AT_KEY = "at_key"
+# What tells which record a row is of.
+_VERSION = (MetadataField.PARTITION, MetadataField.OFFSET, MetadataField.INCARNATION)
 
 
 def _wrong(key: str, message: str) -> PydanticCustomError:
@@ -259,7 +263,23 @@ class StreamSettings(Settings):
     topic: TopicName = Field(description="Kafka topic")
     table: TableText = Field(description="target table; in public when no schema is named")
     format: Literal["json"] = Field("json", description="how record values are encoded")
-    mode: Literal["append"] = Field("append", description="how rows meet the table")
+    mode: Literal["append", "insert-ignore", "upsert"] = Field(
+        "append",
+        description="what becomes of a record: a row of its own, the row of its key unless there "
+        "is one, or the row of its key whatever there was",
+    )
+    key: list[NonEmpty] = Field(
+        default_factory=list,
+        description="columns that tell one row from another, for insert-ignore and upsert",
+    )
+    deletes: bool = Field(
+        default=True, description="in upsert a record that deletes its key deletes the row"
+    )
+    newest_wins: bool = Field(
+        default=False,
+        description="in upsert a row gives way to a later offset only; needs the metadata "
+        "partition, offset and incarnation",
+    )
     start: Start = Field(
         "earliest",
         description="where a new stream starts; used once, afterwards the position counts",
@@ -336,6 +356,7 @@ class StreamSettings(Settings):
             raise _wrong(f"columns.{twice[0]}", "`metadata` fills this column")
         if self.rest in names or self.rest in self.columns:
             raise _wrong("rest", "this column is filled by something else")
+        self._check_mode()
         return self
 
     @property
@@ -347,6 +368,24 @@ class StreamSettings(Settings):
         for field, name in self.metadata.items():
             rules[name] = ColumnRule(Attribute(field), METADATA_TYPES[field])
         return rules
+
+    def _check_mode(self) -> None:
+        if self.mode == "append" and self.key:
+            raise _wrong("key", "append asks no key: say mode: upsert, or mode: insert-ignore")
+        if self.mode != "append" and not self.key:
+            raise _wrong("mode", f"{self.mode} needs `key`: the columns that tell rows apart")
+        if len(set(self.key)) < len(self.key):
+            raise _wrong("key", "a column stands twice")
+        if self.newest_wins and self.mode != "upsert":
+            raise _wrong("newest_wins", "only mode: upsert compares offsets")
+        missing = [f.value for f in _VERSION if f not in self.metadata] if self.newest_wins else []
+        if missing:
+            raise _wrong("newest_wins", f"this also needs metadata: {', '.join(missing)}")
+
+    @property
+    def write_mode(self) -> WriteMode:
+        """How rows meet the table."""
+        return WriteMode(Mode(self.mode), tuple(self.key), self.deletes, self.newest_wins)
 
 
 class PipelineSettings(Settings):

@@ -55,10 +55,13 @@ WITH slice AS (
         %(partitions)s::integer[], %(start_offsets)s::bigint[], %(next_offsets)s::bigint[],
         %(incarnations)s::integer[], %(epochs)s::integer[], %(topic_ids)s::text[],
         %(tail_offsets)s::bigint[], %(tail_timestamps)s::bigint[], %(tail_digests)s::bytea[],
-        %(rows)s::bigint[], %(dead)s::bigint[], %(absent)s::bigint[], %(record_bytes)s::bigint[]
+        %(rows)s::bigint[], %(superseded)s::bigint[], %(ignored)s::bigint[],
+        %(deleted)s::bigint[], %(dead)s::bigint[], %(filtered)s::bigint[], %(absent)s::bigint[],
+        %(record_bytes)s::bigint[]
     ) AS slice (
         partition, start_offset, next_offset, incarnation, epoch, topic_id,
-        tail_offset, tail_timestamp, tail_digest, rows, dead, absent, record_bytes
+        tail_offset, tail_timestamp, tail_digest,
+        rows, superseded, ignored, deleted, dead, filtered, absent, record_bytes
     )
 ),
 moved AS (
@@ -83,7 +86,7 @@ recorded AS (
          rows, superseded, ignored, deleted, dead, filtered, absent,
          record_bytes, batch_id, run_id, loader)
     SELECT %(stream)s, %(topic)s, partition, incarnation, epoch, start_offset, next_offset,
-           rows, 0, 0, 0, dead, 0, absent,
+           rows, superseded, ignored, deleted, dead, filtered, absent,
            record_bytes, %(batch_id)s, %(run_id)s, %(loader)s
     FROM slice
     RETURNING partition

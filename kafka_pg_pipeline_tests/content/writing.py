@@ -61,6 +61,7 @@ def open_writing(bench: Bench) -> Iterator[Writing]:
             topic=bench.stream.topic,
             run_id="test",
             loader="test",
+            mode=bench.stream.write_mode,
             budget=_NO_LIMIT,
         )
         with closing(writer):

@@ -1,7 +1,8 @@
 """Benches with records to load, on servers that may break or not, and loaders that may."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,6 +19,10 @@ STAGED = (
     " UNIQUE (kafka_partition, kafka_offset))"
 )
 
+# A key sends them into a stage as well, from where they are merged.
+KEYED = "CREATE TABLE {table} (id bigint PRIMARY KEY, kafka_partition integer, kafka_offset bigint)"
+UPSERT: Mapping[str, Any] = {"mode": "upsert", "key": ["id"]}
+
 MakeLoaders = Callable[[Bench], Loaders]
 
 
@@ -31,16 +36,18 @@ def fill(bench: Bench, table: str = PLAIN) -> Bench:
     return bench
 
 
-@pytest.fixture(params=["plain", "staged", "pooled"])
+@pytest.fixture(params=["plain", "staged", "merged", "pooled"])
 def loaded_bench(
     request: pytest.FixtureRequest,
     kafka: KafkaSettings,
     postgres: PostgresSettings,
     bench_maker: BenchMaker,
 ) -> Bench:
-    """A filled bench for each of the two write paths, and staged once more through PgBouncer."""
+    """A filled bench for each of the write paths, and merged once more through PgBouncer."""
     if request.param == "pooled":
         postgres = request.getfixturevalue("pooled_postgres")
+    if request.param in ("merged", "pooled"):
+        return fill(bench_maker.make(kafka, postgres, **UPSERT), KEYED)
     return fill(bench_maker.make(kafka, postgres), PLAIN if request.param == "plain" else STAGED)
 
 

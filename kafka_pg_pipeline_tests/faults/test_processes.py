@@ -27,7 +27,7 @@ FENCED = "another loader moved first"
 @pytest.mark.parametrize(
     ("loaded_bench", "failpoint"),
     [
-        *product(["plain", "staged"], BEFORE_COMMIT),
+        *product(["plain", "staged", "merged"], BEFORE_COMMIT),
         *product(["pooled"], ["in_copy@2", "after_cas", "before_commit"]),
     ],
     indirect=["loaded_bench"],
@@ -197,7 +197,7 @@ def rows_by_epoch(bench: Bench) -> dict[int, int]:
 
 
 def count_stages(bench: Bench) -> int:
-    stages = "SELECT count(*) FROM pg_class WHERE relname LIKE 'kafka_pg_stage%%'"
+    stages = "SELECT count(*) FROM pg_class WHERE relname ~ '^kafka_pg_(stage|writes|last_writes)$'"
     return int(bench.query(stages)[0][0])
 
 

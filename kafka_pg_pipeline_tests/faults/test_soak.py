@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -18,7 +18,7 @@ from confluent_kafka import Producer
 
 from kafka_pg_pipeline.local.postgres_server import PostgresServer
 from kafka_pg_pipeline.settings.models import BatchSettings, KafkaSettings
-from kafka_pg_pipeline_tests.faults.conftest import PLAIN, STAGED, MakeLoaders
+from kafka_pg_pipeline_tests.faults.conftest import KEYED, PLAIN, STAGED, UPSERT, MakeLoaders
 from kafka_pg_pipeline_tests.faults.loaders import Loader, Loaders
 from kafka_pg_pipeline_tests.fix_servers import postgres_settings
 from kafka_pg_pipeline_tests.fix_streams import Bench, BenchMaker
@@ -163,7 +163,11 @@ class Chaos:
         self.faults[f"restart {mode}"] += 1
 
 
-@pytest.mark.parametrize("table", [PLAIN, STAGED], ids=["plain", "staged"])
+@pytest.mark.parametrize(
+    ("table", "mode"),
+    [(PLAIN, {}), (STAGED, {}), (KEYED, UPSERT)],
+    ids=["plain", "staged", "merged"],
+)
 def test_every_record_lands_once_whatever_breaks(
     kafka: KafkaSettings,
     frail_postgres: PostgresServer,
@@ -172,6 +176,7 @@ def test_every_record_lands_once_whatever_breaks(
     pytestconfig: pytest.Config,
     record_property: Callable[[str, object], None],
     table: str,
+    mode: Mapping[str, Any],
 ) -> None:
     seed = random.SystemRandom().randrange(2**32)
     logger.info("seed %d", seed)
@@ -179,13 +184,14 @@ def test_every_record_lands_once_whatever_breaks(
         kafka,
         postgres_settings(frail_postgres, commit_timeout_seconds=2.0, lock_timeout_seconds=2.0),
         batch=BatchSettings(max_rows=200, max_seconds=0.5),
+        **mode,
     )
     bench.create_topic()
     bench.query(table)
     loaders = make_loaders(bench)
     chaos = Chaos(bench, loaders, frail_postgres, random.Random(seed))
-    # Each write path gets half of the time.
-    seconds = pytestconfig.getoption("--soak-seconds") / 2
+    # Each write path gets a third of the time.
+    seconds = pytestconfig.getoption("--soak-seconds") / 3
     with Source(bench) as source:
         chaos.run(seconds)
     before_the_end = bench.count()

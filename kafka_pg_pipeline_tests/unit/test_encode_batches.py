@@ -61,14 +61,14 @@ def test_a_batch_takes_records_in_several_calls():
     builder.add([FakeRecord(b'{"id":1}')])
     builder.add((FakeRecord(b'{"id":2}', partition=1), FakeRecord(b"x", partition=1)))
     assert [chunk.lines for chunk in builder.chunks()] == [("1", "2")]
-    assert (builder.rows, len(builder.dead_letters), builder.record_bytes) == (2, 1, 17)
+    assert (builder.records, len(builder.dead_letters), builder.record_bytes) == (3, 1, 17)
 
 
 def test_batches_do_not_share_anything():
     encoder = RowEncoder(table_of([column("id", "int8")]), RunContext("t"))
     first, second = encoder.start_batch(), encoder.start_batch()
     first.add([FakeRecord(b'{"id":1}')])
-    assert (second.rows, second.chunks()) == (0, ())
+    assert (second.records, second.chunks()) == (0, ())
 
 
 def test_a_batch_of_dead_letters_has_no_chunk():

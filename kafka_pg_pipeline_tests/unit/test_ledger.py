@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kafka_pg_pipeline.domain.batches import BatchCounts, LedgerEntry
-from kafka_pg_pipeline.domain.ledger import ledger_entries
+from kafka_pg_pipeline.domain.ledger import append_entries
 from kafka_pg_pipeline.domain.offsets import OffsetRange
 from kafka_pg_pipeline.domain.reports import PartitionTotals, add_entries
 from kafka_pg_pipeline.errors import InvariantError
@@ -21,7 +21,7 @@ def test_each_partition_gets_a_line_of_its_own() -> None:
         lines=10,
         dead_letters=(letter_of(12), letter_of(1, partition=3)),
     )
-    first, second = ledger_entries(batch)
+    first, second = append_entries(batch)
     assert (first.offsets, first.counts) == (
         OffsetRange(0, 10, 20),
         BatchCounts(rows=6, dead=1, absent=3),
@@ -33,14 +33,14 @@ def test_each_partition_gets_a_line_of_its_own() -> None:
 
 
 def test_offsets_without_records_are_absent() -> None:
-    (entry,) = ledger_entries(batch_of(slice_of(0, 101, visible=0), lines=0))
+    (entry,) = append_entries(batch_of(slice_of(0, 101, visible=0), lines=0))
     assert entry.counts == BatchCounts(absent=101)
 
 
 @pytest.mark.parametrize("lines", [6, 8])
 def test_rows_that_are_not_the_records_read_are_refused(lines: int) -> None:
     with pytest.raises(InvariantError, match=f"{lines} rows to write, 7 expected"):
-        ledger_entries(batch_of(slice_of(10, 20, visible=7), lines=lines))
+        append_entries(batch_of(slice_of(10, 20, visible=7), lines=lines))
 
 
 @given(
@@ -61,7 +61,7 @@ def test_the_counts_of_a_line_are_its_length(pieces: list[tuple[int, int, int]])
         for number in range(dead)
     )
     lines = sum(rows for rows, _, _ in pieces)
-    entries = ledger_entries(batch_of(*slices, lines=lines, dead_letters=letters))
+    entries = append_entries(batch_of(*slices, lines=lines, dead_letters=letters))
     assert [entry.counts for entry in entries] == [
         BatchCounts(rows=rows, dead=dead, absent=absent) for rows, dead, absent in pieces
     ]

@@ -21,7 +21,9 @@ SECTIONS = "allowed: kafka, postgres, streams"
         ("größe: x", '"größe"', "this key is not known"),
         ('"a\\n": x', '"a\\n"', "this key is not known"),
         ("fromat:", "fromat", "this key is not known; did you mean format?"),
-        ("mode: upsert", "mode", "this value is not known; allowed: 'append'"),
+        ("mode: update", "mode", "allowed: 'append', 'insert-ignore' or 'upsert'"),
+        ("mode: upsert", "mode", "upsert needs `key`"),
+        ("key: [id]", "key", "append asks no key"),
         ("on_data_loss: stop", "on_data_loss", "allowed: 'fail' or 'continue'"),
         ("create: perhaps", "create", "allowed: true or false"),
         ("batch: {max_rows: many}", "batch.max_rows", WHOLE),
@@ -52,6 +54,22 @@ def test_an_error_names_line_key_and_what_is_allowed(
     (line,) = refuse_stream(tmp_path, added)
     assert line.startswith(f"pipeline.yaml:5: streams.orders.{key}: ")
     assert said in line
+
+
+@pytest.mark.parametrize(
+    ("mode", "added", "said"),
+    [
+        ("upsert", "key: [id, id]", "key: a column stands twice"),
+        ("upsert", "newest_wins: true", "newest_wins: this also needs metadata: partition, offset"),
+        ("insert-ignore", "newest_wins: true", "newest_wins: only mode: upsert compares offsets"),
+    ],
+)
+def test_what_a_mode_does_not_go_with_is_named_at_its_line(
+    tmp_path: Path, mode: str, added: str, said: str
+) -> None:
+    key = "" if added.startswith("key") else "\n    key: [id]"
+    (line,) = refuse_stream(tmp_path, f"mode: {mode}{key}\n    {added}")
+    assert line.startswith(f"pipeline.yaml:{6 + bool(key)}: streams.orders.{said}")
 
 
 @pytest.mark.parametrize(

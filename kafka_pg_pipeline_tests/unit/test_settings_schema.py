@@ -172,7 +172,7 @@ ACCEPTED = [
 REFUSED = [
     "fromat: json",
     "fromat:",
-    "mode: upsert",
+    "mode: update",
     "start: erliest",
     "start: 2026-01-31",
     "start: 2026-01-31T12:00:00",

@@ -28,7 +28,10 @@ _TABLE_KINDS = {"r": "table", "p": "partitioned table"}
 
 
 class PostgresCatalog:
-    """One stream's target table, over a connection that the caller owns."""
+    """One stream's target table, over a connection that the caller owns.
+
+    A table that is created has the columns of ``key`` as its primary key.
+    """
 
     def __init__(
         self,
@@ -37,11 +40,13 @@ class PostgresCatalog:
         stream: str,
         table: TableName,
         rules: Mapping[str, ColumnRule],
+        key: Sequence[str] = (),
     ) -> None:
         self._primary = primary
         self._stream = stream
         self.table = table
         self._rules = rules
+        self._key = tuple(key)
         self._catalog = Statements("catalog", primary.settings.schema_name)
         self._positions = Statements("positions", primary.settings.schema_name)
 
@@ -81,6 +86,12 @@ class PostgresCatalog:
             )
             for column in columns
         ]
+        if self._key:
+            lines.append(
+                sql.SQL("PRIMARY KEY ({})").format(
+                    sql.SQL(", ").join(map(sql.Identifier, self._key))
+                )
+            )
         return sql.SQL("CREATE TABLE {} (\n    {}\n)").format(
             target_identifier(self.table), sql.SQL(",\n    ").join(lines)
         )
@@ -138,7 +149,9 @@ class PostgresCatalog:
             )
         cursor.execute(self._catalog["fetch_columns"], {"oid": table["oid"]})
         columns = tuple(self._column(row) for row in rows_of(cursor))
-        return TargetTable(self.table, table["oid"], columns, plain=table["plain"])
+        cursor.execute(self._catalog["find_unique_keys"], {"oid": table["oid"]})
+        keys = tuple(frozenset(row["columns"]) for row in rows_of(cursor))
+        return TargetTable(self.table, table["oid"], columns, table["plain"], keys)
 
     def _check_schema(self, cursor: Cursor) -> None:
         schema = self.table.schema

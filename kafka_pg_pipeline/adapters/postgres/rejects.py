@@ -17,22 +17,9 @@ from psycopg2 import sql
 
 from kafka_pg_pipeline.adapters.postgres.connection import Cursor
 from kafka_pg_pipeline.adapters.postgres.errors import is_record_fault
-from kafka_pg_pipeline.adapters.postgres.staging import (
-    STAGE,
-    NumberedChunk,
-    copy_lines,
-    copy_to_stage,
-    create_stage,
-    index_stage,
-    insert_staged,
-    names_of,
-    number_chunks,
-    savepoint,
-    target_identifier,
-)
+from kafka_pg_pipeline.adapters.postgres.staging import NumberedChunk, savepoint
 from kafka_pg_pipeline.domain.batches import CopyChunk
 from kafka_pg_pipeline.domain.records import DeadLetter, Reason, Stage
-from kafka_pg_pipeline.domain.tables import TargetTable
 
 _FIRST_WIDTH = 256
 
@@ -50,31 +37,19 @@ class Rejection:
     constraint: str | None
 
 
-def find_rejections(
-    cursor: Cursor,
-    target: TargetTable,
-    chunks: Sequence[CopyChunk],
-    *,
+def search_chunks(
+    numbered_chunks: Sequence[NumberedChunk],
     most: int,
-    limited: TimeLimit,
+    search: Callable[[NumberedChunk, int], list[Rejection]],
 ) -> list[list[Rejection]]:
     """Rejected lines of each chunk, ascending; stops early once there are more than ``most``.
 
-    ``limited`` bounds the time of one try.
-
-    Raises:
-        psycopg2.Error: an error that is no row's fault.
-
+    ``search`` finds those of one chunk, and is told how many are left of ``most``.
     """
-    search = _search_plain if target.plain else _search_staged
-    if not target.plain:
-        with limited():
-            create_stage(cursor, target.name, chunks)
-            index_stage(cursor, chunks)
     found: list[list[Rejection]] = []
-    for numbered in number_chunks(chunks):
+    for numbered in numbered_chunks:
         left = most - sum(map(len, found))
-        rejected = search(_Tries(cursor, limited), target, numbered, left) if left >= 0 else []
+        rejected = search(numbered, left) if left >= 0 else []
         found.append(sorted(rejected, key=lambda rejection: rejection.index))
     return found
 
@@ -98,37 +73,11 @@ def without_rejections(chunk: CopyChunk, rejections: list[Rejection]) -> CopyChu
         chunk.columns,
         tuple(chunk.lines[index] for index in kept),
         tuple(chunk.records[index] for index in kept),
+        chunk.change,
     )
 
 
-def _search_plain(
-    tries: "_Tries", target: TargetTable, numbered: NumberedChunk, most: int
-) -> list[Rejection]:
-    chunk, table = numbered.chunk, target_identifier(target.name)
-    columns = names_of(chunk.columns)
-
-    def copy(start: int, end: int) -> object:
-        return copy_lines(tries.cursor, table, columns, chunk.lines[start:end])
-
-    return tries.step_over(copy, _copy_context(table, chunk.columns), len(chunk.lines), most)
-
-
-def _search_staged(
-    tries: "_Tries", target: TargetTable, numbered: NumberedChunk, most: int
-) -> list[Rejection]:
-    chunk, cursor = numbered.chunk, tries.cursor
-
-    def copy(start: int, end: int) -> None:
-        copy_to_stage(cursor, numbered, start, end)
-
-    def insert(start: int, end: int) -> object:
-        return insert_staged(cursor, target.name, numbered, start, end)
-
-    rejected = tries.step_over(copy, _copy_context(STAGE, chunk.columns), len(chunk.lines), most)
-    return rejected + tries.halve_all(insert, len(chunk.lines), most - len(rejected))
-
-
-def _copy_context(table: sql.Identifier, columns: Sequence[str]) -> re.Pattern[str]:
+def copy_context(table: sql.Identifier, columns: Sequence[str]) -> re.Pattern[str]:
     """The head of COPY's own context line. Text of the row stands behind it, never before.
 
     Names stand in it unquoted, with whatever they hold.
@@ -139,7 +88,7 @@ def _copy_context(table: sql.Identifier, columns: Sequence[str]) -> re.Pattern[s
 
 
 @dataclass(frozen=True)
-class _Tries:
+class Tries:
     """Tries ranges of lines, each in a savepoint and within its time."""
 
     cursor: Cursor

@@ -46,15 +46,19 @@ def number_chunks(chunks: Sequence[CopyChunk]) -> list[NumberedChunk]:
 
 
 def _line_column(chunks: Sequence[CopyChunk]) -> sql.Identifier:
-    """The stage's column for the lines' numbers: a name that no column of the batch has."""
-    taken = set(_all_columns(chunks))
-    name = "kafka_pg_line"
+    return free_name("kafka_pg_line", chunks)
+
+
+def free_name(name: str, chunks: Sequence[CopyChunk]) -> sql.Identifier:
+    """A column's name that no column of the chunks has."""
+    taken = set(all_columns(chunks))
     while name in taken:
         name += "_"
     return sql.Identifier(name)
 
 
-def _all_columns(chunks: Sequence[CopyChunk]) -> list[str]:
+def all_columns(chunks: Sequence[CopyChunk]) -> list[str]:
+    """The columns of all chunks together."""
     return list(dict.fromkeys(column for chunk in chunks for column in chunk.columns))
 
 
@@ -104,7 +108,7 @@ def create_stage(cursor: Cursor, target: TableName, chunks: Sequence[CopyChunk])
         ).format(
             STAGE,
             _line_column(chunks),
-            sql.SQL(", ").join(names_of(_all_columns(chunks))),
+            sql.SQL(", ").join(names_of(all_columns(chunks))),
             target_identifier(target),
         )
     )

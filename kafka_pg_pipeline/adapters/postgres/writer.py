@@ -7,7 +7,7 @@ waiting; what follows the lock runs on the server alone.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 from uuid import uuid4
 
@@ -37,21 +37,13 @@ from kafka_pg_pipeline.adapters.postgres.dead_letters import (
 )
 from kafka_pg_pipeline.adapters.postgres.rejects import (
     Rejection,
+    Tries,
     dead_letter,
-    find_rejections,
     without_rejections,
 )
-from kafka_pg_pipeline.adapters.postgres.staging import (
-    copy_lines,
-    copy_to_stage,
-    create_stage,
-    index_stage,
-    insert_staged,
-    names_of,
-    number_chunks,
-    target_identifier,
-)
+from kafka_pg_pipeline.adapters.postgres.row_paths import choose_path
 from kafka_pg_pipeline.domain.batches import (
+    BatchCounts,
     CopyChunk,
     EncodedBatch,
     LedgerEntry,
@@ -60,18 +52,16 @@ from kafka_pg_pipeline.domain.batches import (
     WriteStatus,
 )
 from kafka_pg_pipeline.domain.budgets import DeadLetterBudget
-from kafka_pg_pipeline.domain.ledger import ledger_entries
+from kafka_pg_pipeline.domain.modes import WriteMode
 from kafka_pg_pipeline.domain.tables import MetadataField, TargetTable
 from kafka_pg_pipeline.errors import (
     DeadLetterBudgetError,
     InvariantError,
     PostgresUnavailableError,
-    TargetError,
 )
 from kafka_pg_pipeline.settings.models import PostgresSettings
 
-# With more column lists than this, the stage is read by an index.
-_FEW_CHUNKS = 8
+_COUNTS = tuple(field.name for field in fields(BatchCounts))
 
 
 class _Fenced(Exception):  # noqa: N818 - an outcome, not an error
@@ -94,10 +84,12 @@ class PostgresWriter:
         topic: str,
         run_id: str,
         loader: str,
+        mode: WriteMode,
         budget: DeadLetterBudget,
     ) -> None:
         self._settings = settings
         self._target = target
+        self._path = choose_path(target, mode)
         self._identity = {"stream": stream, "topic": topic}
         self._origin = {"run_id": run_id, "loader": loader}
         self._budget = budget
@@ -127,19 +119,26 @@ class PostgresWriter:
     def _write_around_rejects(self, batch: EncodedBatch) -> WriteResult:
         """Write the batch without the rows that PostgreSQL rejects, unless a rival is to blame.
 
-        A rival that commits the same range while we search makes good rows look rejected.
+        A rival that commits the same range while we search makes good rows look rejected. Where
+        the last record of a key is rejected, the one before it counts, and may be rejected too:
+        so that it takes another search. Each finds some, and the budget ends them.
         """
-        if self._has_moved(batch):
-            return WriteResult(WriteStatus.FENCED)
-        failpoints.reach("before_search")
-        try:
-            clean = self._without_rejects(batch)
-            self._budget.check(clean)
-        except (DeadLetterBudgetError, InvariantError):
+        while True:
             if self._has_moved(batch):
                 return WriteResult(WriteStatus.FENCED)
-            raise
-        return self._write(clean)
+            failpoints.reach("before_search")
+            try:
+                batch = self._without_rejects(batch)
+                self._budget.check(batch)
+            except (DeadLetterBudgetError, InvariantError):
+                if self._has_moved(batch):
+                    return WriteResult(WriteStatus.FENCED)
+                raise
+            try:
+                return self._write(batch)
+            except psycopg2.Error as error:
+                if not errors.is_record_fault(error):
+                    raise
 
     def _doing(self, batch: EncodedBatch) -> str:
         ranges = ", ".join(f"{self._identity['topic']}{piece.offsets}" for piece in batch.slices)
@@ -147,10 +146,9 @@ class PostgresWriter:
 
     def _write(self, batch: EncodedBatch) -> WriteResult:
         connection = self._primary.connection()
-        entries = ledger_entries(batch)
         try:
             with connection.cursor() as cursor:
-                self._fill_transaction(connection, cursor, batch, entries)
+                entries = self._fill_transaction(connection, cursor, batch)
                 commit(connection, cursor, self._settings)
         except _Fenced:
             roll_back(connection)
@@ -173,27 +171,21 @@ class PostgresWriter:
             )
 
     def _fill_transaction(
-        self,
-        connection: Connection,
-        cursor: Cursor,
-        batch: EncodedBatch,
-        entries: tuple[LedgerEntry, ...],
-    ) -> None:
-        steps: list[Callable[[Cursor], None]] = [lambda cursor: begin(cursor, self._settings)]
-        if self._target.plain:
-            steps += [
-                lambda cursor: self._copy_rows(cursor, batch),
-                lambda cursor: stage_dead_letters(cursor, self._statements, batch),
-                lambda cursor: self._lock_positions(cursor, batch),
-            ]
-        else:
-            steps += [
-                lambda cursor: self._stage_rows(cursor, batch),
-                lambda cursor: stage_dead_letters(cursor, self._statements, batch),
-                lambda cursor: self._lock_positions(cursor, batch),
-                lambda cursor: self._insert_rows(cursor, batch),
-            ]
-        steps += [
+        self, connection: Connection, cursor: Cursor, batch: EncodedBatch
+    ) -> tuple[LedgerEntry, ...]:
+        """All of the transaction but its COMMIT; returns what the ledger then holds."""
+        entries: tuple[LedgerEntry, ...] = ()
+
+        def land(cursor: Cursor) -> None:
+            nonlocal entries
+            entries = self._path.land(cursor, batch)
+
+        steps: list[Callable[[Cursor], None]] = [
+            lambda cursor: begin(cursor, self._settings),
+            lambda cursor: self._path.send(cursor, batch),
+            lambda cursor: stage_dead_letters(cursor, self._statements, batch),
+            lambda cursor: self._lock_positions(cursor, batch),
+            land,
             lambda cursor: insert_dead_letters(cursor, self._statements, batch, self._identity),
             lambda cursor: self._store_gaps(cursor, batch),
             lambda cursor: self._advance(cursor, batch, entries),
@@ -202,26 +194,7 @@ class PostgresWriter:
             with time_limit(connection, self._settings.statement_timeout_seconds + GRACE_SECONDS):
                 step(cursor)
         failpoints.reach("before_commit")
-
-    def _copy_rows(self, cursor: Cursor, batch: EncodedBatch) -> None:
-        failpoints.reach("before_copy")
-        table = target_identifier(self._target.name)
-        for chunk in batch.chunks:
-            arrived = copy_lines(cursor, table, names_of(chunk.columns), chunk.lines)
-            self._expect_rows(arrived, chunk)
-        failpoints.reach("after_copy")
-
-    def _stage_rows(self, cursor: Cursor, batch: EncodedBatch) -> None:
-        # Deferred constraints would otherwise speak up at COMMIT only.
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-        failpoints.reach("before_copy")
-        if batch.chunks:
-            create_stage(cursor, self._target.name, batch.chunks)
-        for numbered in number_chunks(batch.chunks):
-            copy_to_stage(cursor, numbered, 0, len(numbered.chunk.lines))
-        if len(batch.chunks) > _FEW_CHUNKS:
-            index_stage(cursor, batch.chunks)
-        failpoints.reach("after_copy")
+        return entries
 
     def _lock_positions(self, cursor: Cursor, batch: EncodedBatch) -> None:
         """Lock the state rows in order and compare them with what the batch continues."""
@@ -229,19 +202,6 @@ class PostgresWriter:
         if cursor.fetchall() != _expected(batch):
             raise _Fenced
         failpoints.reach("after_lock")
-
-    def _insert_rows(self, cursor: Cursor, batch: EncodedBatch) -> None:
-        for numbered in number_chunks(batch.chunks):
-            chunk = numbered.chunk
-            arrived = insert_staged(cursor, self._target.name, numbered, 0, len(chunk.lines))
-            self._expect_rows(arrived, chunk)
-
-    def _expect_rows(self, arrived: int, chunk: CopyChunk) -> None:
-        if arrived != len(chunk.lines):
-            raise TargetError(
-                f"{self._target.name} took {arrived} of {len(chunk.lines)} rows: a trigger of the "
-                "table swallows rows, which append mode cannot account for. Nothing was moved"
-            )
 
     def _store_gaps(self, cursor: Cursor, batch: EncodedBatch) -> None:
         gaps = [(piece.position, piece.gap_end) for piece in batch.slices if piece.gap_end]
@@ -317,9 +277,7 @@ class PostgresWriter:
                 with limited():
                     begin(cursor, self._settings)
                     cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
-                found = find_rejections(
-                    cursor, self._target, batch.chunks, most=most, limited=limited
-                )
+                found = self._path.find_rejections(Tries(cursor, limited), batch.chunks, most)
                 for chunk, rejections in zip(batch.chunks, found, strict=True):
                     for rejection in rejections:
                         self._expect_no_offset_twice(cursor, chunk, rejection)
@@ -383,8 +341,6 @@ def _columns_of(
         "tail_offsets": [tail.offset if tail else None for tail in tails],
         "tail_timestamps": [tail.timestamp if tail else None for tail in tails],
         "tail_digests": [tail.digest if tail else None for tail in tails],
-        "rows": [entry.counts.rows for entry in entries],
-        "dead": [entry.counts.dead for entry in entries],
-        "absent": [entry.counts.absent for entry in entries],
+        **{name: [getattr(entry.counts, name) for entry in entries] for name in _COUNTS},
         "record_bytes": [entry.record_bytes for entry in entries],
     }
