@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from kafka_pg_pipeline.domain.batches import BatchCounts
+from kafka_pg_pipeline.domain.policies import Evolution
 from kafka_pg_pipeline.domain.tables import MetadataField
 from kafka_pg_pipeline.errors import DeadLetterBudgetError, TargetError
 from kafka_pg_pipeline.settings.models import BatchSettings
@@ -100,7 +101,7 @@ def test_the_types_of_the_table_decide_which_keys_are_equal(keyed: Callable[...,
 
 
 def test_a_table_whose_columns_are_all_key_is_filled(keyed: Callable[..., Bench]) -> None:
-    bench = keyed(metadata={})
+    bench = keyed(metadata={}, evolution=Evolution.FREEZE)
     bench.query("CREATE TABLE {table} (k text PRIMARY KEY)")
     assert load(bench, [put("a", 1), put("b", 1), put("a", 2)]) == BatchCounts(rows=2, superseded=1)
     assert load(bench, [put("b", 1), put("c", 1)]) == BatchCounts(rows=1, ignored=1)
