@@ -25,8 +25,10 @@ class Change(str, Enum):
 class Decoded(NamedTuple):
     """``document`` is a JSON text in UTF-8, None where the record has none (a tombstone).
 
-    A DELETE may have a document: the row as it was, or at least its key.
+    A DELETE may have a document: the row as it was, or at least its key. ``unchanged`` names fields
+    that are not in the document since the row keeps the values that it has.
     """
 
     document: bytes | None
     change: Change = Change.WRITE
+    unchanged: frozenset[str] = frozenset()

@@ -172,7 +172,8 @@ class BatchBuilder:
         deleted: list[bool] = []
         for record in records:
             try:
-                document, change = self._encoder.decode(record)
+                decoded = self._encoder.decode(record)
+                document, change = decoded.document, decoded.change
                 if document is not None and self._encoder.prepare is not None:
                     document = self._encoder.prepare(record, document)
                     if document is None:

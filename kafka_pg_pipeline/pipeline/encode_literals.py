@@ -9,11 +9,11 @@ fault here.
 import json
 import re
 from collections.abc import Callable, Mapping
-from datetime import date, timedelta
 from decimal import Decimal, InvalidOperation
 from itertools import chain
 from typing import Any
 
+from kafka_pg_pipeline.domain.moments import MomentText, format_microseconds
 from kafka_pg_pipeline.domain.records import Reason
 from kafka_pg_pipeline.domain.tables import Column, ColumnKind, TimeUnit
 from kafka_pg_pipeline.domain.verdicts import Unfit
@@ -22,17 +22,10 @@ from kafka_pg_pipeline.domain.verdicts import Unfit
 _NUMERIC_DIGITS_BEFORE = 131_072
 _NUMERIC_DIGITS_AFTER = 16_383
 _INTEGER_DIGITS = 19
-# timestamptz's own limits: 4714-11-24 BC to before 294277-01-01 AD, in microseconds of 1970.
-_MICROSECONDS_MIN = -210_866_803_200_000_000
-_MICROSECONDS_END = 9_224_318_016_000_000_000
-_MICROSECONDS_A_DAY = 86_400_000_000
 # How many decimal places a unit is away from microseconds, and how many nanoseconds one has: what
 # a clock of nanoseconds says is never exact to PostgreSQL, which would refuse all of it.
 _PLACES = {TimeUnit.SECONDS: 6, TimeUnit.MILLISECONDS: 3, TimeUnit.MICROSECONDS: 0}
 _NANOSECONDS = 1000
-# The Gregorian calendar repeats every 400 years; ``date`` knows the years 1 to 9999 only.
-_YEARS_A_CYCLE, _DAYS_A_CYCLE = 400, 146_097
-_DAYS_TO_EPOCH = date(1970, 1, 1).toordinal() - 1
 _WHITESPACE = " \t\n\r\f\v"  # as PostgreSQL's input functions trim it
 _INTEGER = re.compile(r"[+-]?\d+", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
@@ -81,31 +74,6 @@ def check_text(text: str) -> str:
     return text
 
 
-class MomentText:
-    """Milliseconds since the epoch as timestamptz text, in UTC whatever zone a session has.
-
-    The part up to the second is kept from one call to the next.
-    """
-
-    def __init__(self) -> None:
-        self._second: int | None = None
-        self._prefix = ""
-        self._suffix = ""
-
-    def __call__(self, milliseconds: int) -> str:
-        """The moment as text.
-
-        Raises:
-            Unfit: timestamptz does not reach that far.
-        """
-        second, rest = divmod(milliseconds, 1000)
-        if second != self._second:
-            whole = format_microseconds(second * 1_000_000)
-            self._prefix, self._suffix = whole.split(".000", 1)
-            self._second = second
-        return f"{self._prefix}.{rest:03d}{self._suffix}"
-
-
 def moment_writer(unit: TimeUnit | None) -> Callable[[int], str]:
     """Writes whole numbers of the unit since the epoch as timestamptz text.
 
@@ -115,25 +83,6 @@ def moment_writer(unit: TimeUnit | None) -> Callable[[int], str]:
         return MomentText()
     column = Column("", "", ColumnKind.TIMESTAMP, unit=unit)
     return lambda number: _number_to_moment(column, str(number))
-
-
-def format_microseconds(microseconds: int) -> str:
-    """Microseconds since the epoch as an ISO timestamp in UTC, exact.
-
-    Raises:
-        Unfit: timestamptz does not reach that far.
-    """
-    if not _MICROSECONDS_MIN <= microseconds < _MICROSECONDS_END:
-        raise Unfit(Reason.OUT_OF_RANGE)
-    days, rest = divmod(microseconds, _MICROSECONDS_A_DAY)
-    cycles, day = divmod(days + _DAYS_TO_EPOCH, _DAYS_A_CYCLE)
-    in_cycle = date.fromordinal(day + 1)
-    year = in_cycle.year + cycles * _YEARS_A_CYCLE
-    era = "" if year > 0 else " BC"
-    seconds, fraction = divmod(rest, 1_000_000)
-    clock = str(timedelta(seconds=seconds)).rjust(8, "0")
-    places = f"{fraction // 1000:03d}" if fraction % 1000 == 0 else f"{fraction:06d}"
-    return f"{year if year > 0 else 1 - year:04d}{in_cycle:-%m-%d} {clock}.{places}+00{era}"
 
 
 def _parse_string(literal: str) -> str:

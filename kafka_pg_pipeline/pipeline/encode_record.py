@@ -28,6 +28,7 @@ from typing import Any
 import msgspec
 
 from kafka_pg_pipeline.domain.copy_text import NULL, escape
+from kafka_pg_pipeline.domain.moments import MomentText
 from kafka_pg_pipeline.domain.policies import InvalidText
 from kafka_pg_pipeline.domain.records import Reason, Record, Stage
 from kafka_pg_pipeline.domain.tables import (
@@ -41,7 +42,7 @@ from kafka_pg_pipeline.domain.tables import (
 )
 from kafka_pg_pipeline.domain.verdicts import Rejected, Unfit
 from kafka_pg_pipeline.pipeline.documents import key_document
-from kafka_pg_pipeline.pipeline.encode_literals import MomentText, write_literal
+from kafka_pg_pipeline.pipeline.encode_literals import write_literal
 from kafka_pg_pipeline.pipeline.repair_text import repair_document, repair_text
 from kafka_pg_pipeline.ports import RecordDecoder
 
