@@ -26,8 +26,9 @@ def propose_columns(stream: StreamSettings, sample: Sequence[Record]) -> tuple[C
     if lacking := [name for name in stream.key if name not in names]:
         raise TargetError(
             f"table {stream.table} does not exist, and a new one would have no column "
-            f"{', '.join(map(repr, lacking))} for the stream's `key`: none of the {len(sample)} "
-            f"records looked at in {stream.topic} has such a field"
+            f"{', '.join(map(repr, lacking))} for the stream's `key`: the fields of the "
+            f"{len(sample)} records looked at in {stream.topic} would become the columns "
+            f"{', '.join(sorted(map(repr, names)))}"
         )
     if not any(column.is_from_value for column in columns):
         raise TargetError(
