@@ -1,6 +1,7 @@
 """What the pipeline needs from the outside, one Protocol each."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from kafka_pg_pipeline.domain.batches import EncodedBatch, WriteResult
@@ -61,6 +62,14 @@ class RecordDecoder(Protocol):
 
     def decode(self, data: bytes) -> Decoded:
         """What the bytes say; see ``Decoded``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decoders:
+    """How a stream's values and keys are read; without one values are JSON, and keys are text."""
+
+    value: RecordDecoder | None = None
+    key: RecordDecoder | None = None
 
 
 class ReaderFactory(Protocol):

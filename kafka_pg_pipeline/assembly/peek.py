@@ -14,7 +14,6 @@ from kafka_pg_pipeline.pipeline.encode import RowEncoder
 from kafka_pg_pipeline.pipeline.encode_record import RunContext
 from kafka_pg_pipeline.pipeline.plan import freeze_plan
 from kafka_pg_pipeline.pipeline.sample import read_sample
-from kafka_pg_pipeline.pipeline.shape import shape_of
 
 _ESCAPES = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v"}
 
@@ -68,12 +67,7 @@ def peek_records(
     if sample:
         target = preview_target(session, snapshot, catalog)
         sample.sort(key=lambda record: (record.partition, record.offset))
-        encoder = RowEncoder(
-            target,
-            RunContext(session.stream.topic),
-            shape=shape_of(session.stream, catalog),
-            mode=session.stream.write_mode,
-        )
+        encoder = RowEncoder(target, RunContext(session.stream.topic), session.shape(catalog))
         records = encode_records(sample[:count], target, encoder)
     return Peek(
         stream=session.name,

@@ -18,12 +18,12 @@ from kafka_pg_pipeline.domain.planning import count_blocked
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.tables import Column, Evolved, TableName, TargetTable, ValueField
 from kafka_pg_pipeline.errors import TargetError
+from kafka_pg_pipeline.pipeline.documents import read_values
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
 from kafka_pg_pipeline.pipeline.encode_record import RunContext
 from kafka_pg_pipeline.pipeline.infer import make_column, split_document
 from kafka_pg_pipeline.pipeline.plan import freeze_plan
 from kafka_pg_pipeline.pipeline.sample import read_sample
-from kafka_pg_pipeline.pipeline.shape import documents_of, shape_of
 from kafka_pg_pipeline.pipeline.target import describe_foreign, ensure_target
 
 
@@ -75,7 +75,7 @@ class PreviewCatalog:
         """The table as it would be."""
         self.created = True
         self.statements.append(self._catalog.text_of(self._catalog.create_statement(columns)))
-        self._target = TargetTable(self._table, oid=0, columns=tuple(columns), plain=not self._key)
+        self._target = TargetTable(self._table, oid=0, columns=tuple(columns), plain=True)
         return self._target
 
     def add_columns(self, columns: Sequence[Column]) -> Evolved:
@@ -161,6 +161,7 @@ def preview_target(
         session.stream,
         catalog,
         lambda: read_sample(snapshot, session.open_reader),
+        session.decoders,
         was_loaded=was_loaded(fetch_positions(session)),
     )
     if session.has_state:
@@ -173,10 +174,10 @@ def look_at(
 ) -> SampleLook:
     """Encode the sample as the run would; PostgreSQL itself is not asked."""
     stream = session.stream
-    shape = shape_of(stream, catalog)
+    shape = session.shape(catalog)
     if not was_loaded(fetch_positions(session)):
         shape = replace(shape, foreign=describe_foreign(session.name, stream))
-    encoder = RowEncoder(target, RunContext(stream.topic), shape=shape, mode=stream.write_mode)
+    encoder = RowEncoder(target, RunContext(stream.topic), shape)
     builder = encoder.start_batch()
     try:
         builder.add(sample)
@@ -189,7 +190,7 @@ def look_at(
         stop = (
             f"{rejected.total():,} of the records looked at would be rejected, {allowed:,} may be"
         )
-    documents = documents_of(sample, shape)
+    documents = read_values(sample, session.decoders.value, shape.preparation)
     fields = Counter(name for document in documents for name in split_document(document))
     untaken = {name: number for name, number in fields.most_common() if name in encoder.untaken}
     return SampleLook(dict(rejected.most_common()), untaken, stop)

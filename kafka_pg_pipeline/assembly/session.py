@@ -17,10 +17,12 @@ from kafka_pg_pipeline.adapters.postgres.moves import OperatorMoves
 from kafka_pg_pipeline.adapters.postgres.positions import PostgresPositions
 from kafka_pg_pipeline.adapters.postgres.writer import PostgresWriter
 from kafka_pg_pipeline.assembly.endpoints import Endpoints
+from kafka_pg_pipeline.assembly.formats import build_decoders
 from kafka_pg_pipeline.domain.budgets import DeadLetterBudget
 from kafka_pg_pipeline.domain.tables import TableName, TargetTable
 from kafka_pg_pipeline.pipeline.load import LoaderPorts, StreamLoader
-from kafka_pg_pipeline.ports import ReaderFactory
+from kafka_pg_pipeline.pipeline.shape import RowShape, shape_of
+from kafka_pg_pipeline.ports import Decoders, ReaderFactory, TargetEvolution
 from kafka_pg_pipeline.settings.models import StreamSettings
 from kafka_pg_pipeline.sql import Migration
 
@@ -35,10 +37,15 @@ class StreamSession:
     open_reader: ReaderFactory
     positions: PostgresPositions
     catalog: PostgresCatalog
+    decoders: Decoders
     inspection: PostgresInspection
     moves: OperatorMoves
     loader: StreamLoader
     pending_migrations: tuple[Migration, ...] = ()
+
+    def shape(self, port: TargetEvolution) -> RowShape:
+        """How records become rows, for one look or one run; ``port`` changes the table."""
+        return shape_of(self.stream, port, self.decoders)
 
     @property
     def has_state(self) -> bool:
@@ -96,8 +103,11 @@ def open_session(
         beside = Primary(endpoints.postgres, application_name=f"kafka-pg {name} {run_id} ddl")
         stack.callback(beside.close)
         evolution = PostgresEvolution(
-            beside, PostgresCatalog(beside, stream=name, table=table, rules=stream.rules)
+            beside,
+            PostgresCatalog(beside, stream=name, table=table, rules=stream.rules, key=stream.key),
         )
+
+        decoders = build_decoders(stream)
 
         def open_writer(target: TargetTable) -> "closing[PostgresWriter]":
             return closing(
@@ -114,7 +124,7 @@ def open_session(
             )
 
         ports = LoaderPorts(
-            inspector, open_reader, positions, catalog, evolution, open_writer, run_id
+            inspector, open_reader, positions, catalog, evolution, open_writer, decoders, run_id
         )
         yield StreamSession(
             name=name,
@@ -123,6 +133,7 @@ def open_session(
             open_reader=open_reader,
             positions=positions,
             catalog=catalog,
+            decoders=decoders,
             inspection=PostgresInspection(
                 primary, stream=name, topic=stream.topic, mode=stream.write_mode
             ),

@@ -1,7 +1,7 @@
 """The target table, as its catalog describes it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import Enum
 
 # The longest name PostgreSQL keeps whole; the rest it cuts off with a NOTICE.
@@ -146,10 +146,6 @@ class Column:
     def field(self) -> str | None:
         """Name of the value's field that fills the column; None where something else does."""
         return self.source.name if isinstance(self.source, ValueField) else None
-
-    def as_required(self) -> "Column":
-        """As a column of a key: without NULL, and no default tells one row from another."""
-        return replace(self, nullable=False, has_default=False)
 
     @property
     def is_from_value(self) -> bool:

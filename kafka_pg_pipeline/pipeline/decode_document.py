@@ -5,7 +5,7 @@ is there. Then the documents at hand are looked through once: a field may be ano
 one that is known, may go to the rest column or nowhere, or may get a column of its own.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -37,8 +37,8 @@ class DocumentDecoder:
 
     ``columns`` are those that the value fills, in the order of what ``decode`` returns; they may
     change with each call. ``untaken`` are the fields met so far that go nowhere for want of a
-    column; another thread may look at them. ``required`` are columns that must have a value.
-    ``foreign`` is what to say if none of the first fields has a column.
+    column; another thread may look at them. ``foreign`` is what to say if none of the first fields
+    has a column.
     """
 
     def __init__(
@@ -47,10 +47,8 @@ class DocumentDecoder:
         mapping: FieldMapping,
         evolution: TableEvolution,
         *,
-        required: Collection[str] = (),
         foreign: str | None = None,
     ) -> None:
-        self._required = frozenset(required)
         self._mapping = mapping
         self._evolution = evolution
         self._foreign = foreign
@@ -93,6 +91,11 @@ class DocumentDecoder:
             return items
         raise Rejected(Stage.ENCODE, Reason.NEW_FIELD)
 
+    def columns_of(self, fields: Iterable[str]) -> frozenset[str]:
+        """The columns that take these fields."""
+        places = map(self._place, fields)
+        return frozenset(place.column for place in places if place.fate is Fate.TAKEN)
+
     # -- what is known ---------------------------------------------------------------------------
 
     def _adopt(self, target: TargetTable) -> None:
@@ -105,10 +108,7 @@ class DocumentDecoder:
     def _rebuild(self) -> None:
         """Teach the fast way what is known by now."""
         taking = [
-            replace(
-                column.as_required() if column.name in self._required else column,
-                source=ValueField(self._expected[column.name]),
-            )
+            replace(column, source=ValueField(self._expected[column.name]))
             for column in self._target.columns
             if column.name in self._expected
         ]

@@ -2,23 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from operator import attrgetter
 from typing import Any
 from uuid import uuid4
 
 from kafka_pg_pipeline.domain.batches import BatchCounts, CopyChunk
 from kafka_pg_pipeline.domain.documents import Change, Decoded
-from kafka_pg_pipeline.domain.modes import APPEND, Mode, WriteMode
+from kafka_pg_pipeline.domain.modes import Mode
 from kafka_pg_pipeline.domain.records import DeadLetter, Reason, Record, Stage
-from kafka_pg_pipeline.domain.tables import Column, TargetTable
+from kafka_pg_pipeline.domain.tables import TargetTable
 from kafka_pg_pipeline.domain.verdicts import Rejected, Unfit
 from kafka_pg_pipeline.errors import KafkaUnavailableError
 from kafka_pg_pipeline.pipeline.decode_document import DocumentDecoder
 from kafka_pg_pipeline.pipeline.decode_json import UNSET
+from kafka_pg_pipeline.pipeline.documents import read_key, read_value
 from kafka_pg_pipeline.pipeline.encode_deletions import DeletionEncoder
 from kafka_pg_pipeline.pipeline.encode_record import RecordBlock, RecordWriter, RunContext
+from kafka_pg_pipeline.pipeline.latest_lines import LatestLines
 from kafka_pg_pipeline.pipeline.shape import RowShape
-from kafka_pg_pipeline.ports import RecordDecoder
 
 # Records that are encoded at once, column by column, while none of them surprises. Larger blocks
 # gain next to nothing and lose more to a surprise.
@@ -26,41 +28,22 @@ _BLOCK = 256
 
 
 class RowEncoder:
-    """Encodes the records of one topic for one table; makes a builder for each batch.
-
-    ``value_decoder`` and ``key_decoder`` turn values and keys into JSON documents; without them
-    values are JSON, and keys are text. ``shape`` says how documents become rows.
-    """
+    """Encodes the records of one topic for one table; makes a builder for each batch."""
 
     def __init__(
-        self,
-        target: TargetTable,
-        context: RunContext,
-        *,
-        shape: RowShape | None = None,
-        mode: WriteMode = APPEND,
-        value_decoder: RecordDecoder | None = None,
-        key_decoder: RecordDecoder | None = None,
+        self, target: TargetTable, context: RunContext, shape: RowShape | None = None
     ) -> None:
-        shape = shape or RowShape()
-        target = replace(target, columns=tuple(_require_key(target.columns, mode)))
+        self.shape = shape or RowShape()
+        self._target = target
         others = [column for column in target.columns if not column.is_from_value]
-        self.mode = mode
-        self.prepare = shape.prepare
-        self.value_decoder = value_decoder
         self.other_names = tuple(column.name for column in others)
         # The table of a topic without a record that may be read; see ``ensure_target``.
         self.is_blank = target.oid == 0 and not target.columns
         self.decoder = DocumentDecoder(
-            target, shape.mapping, shape.evolution, required=mode.key, foreign=shape.foreign
+            target, self.shape.mapping, self.shape.evolution, foreign=self.shape.foreign
         )
-        self.record_writer = RecordWriter(others, context, shape.invalid_text, key_decoder)
-        self.deletions = DeletionEncoder(target, context, mode, shape, key_decoder)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """All columns, in the order in which lines fill them; a new field may change them."""
-        return tuple(column.name for column in self.decoder.columns) + self.other_names
+        self.record_writer = RecordWriter(others, context, self.shape.preparation.invalid_text)
+        self.deletions = DeletionEncoder(target, context, self.shape)
 
     @property
     def untaken(self) -> frozenset[str]:
@@ -71,42 +54,68 @@ class RowEncoder:
         """An empty batch."""
         return BatchBuilder(self)
 
-    def decode(self, record: Record) -> Decoded:
-        """What a record says.
+    def decode(self, record: Record) -> Decoded | None:
+        """What a record says; None where it is left out.
 
         Raises:
-            Rejected: its value is not of the format.
+            Rejected: its value is not of the format, or cannot be prepared.
             RegistryUnavailableError: its schema could not be fetched.
         """
-        if record.value is None:
-            return _TOMBSTONE
-        if self.value_decoder is None:
-            return Decoded(record.value)
-        return self.value_decoder.decode(record.value)
+        return read_value(record, self.shape.decoders.value, self.shape.preparation)
 
-    def encode(self, block: RecordBlock, document: bytes | None) -> tuple[Any, ...]:
-        """The items of the one record of a block, as ``names``; UNSET where a default applies.
+    def encode(
+        self, record: Record, decoded: Decoded, load_id: str
+    ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+        """Columns and items of one record, without those that a default or the row itself fills.
 
         Raises:
-            Rejected: the document, or one of the record's attributes, cannot become a row.
+            Rejected: the document, or something else of the record, cannot become a row.
         """
-        return self.decoder.decode(document) + self.record_writer.write(block)
+        decoder = self._lenient if decoded.unchanged else self.decoder
+        items = decoder.decode(decoded.document)
+        items += self.record_writer.write(self.block([record], [decoded], load_id))
+        names = tuple(column.name for column in decoder.columns) + self.other_names
+        kept = decoder.columns_of(decoded.unchanged)
+        if kept or UNSET in items:
+            return _leave_out(names, items, kept)
+        return names, items
+
+    @cached_property
+    def _lenient(self) -> DocumentDecoder:
+        """For records that leave out what the row has: PostgreSQL sees what is missing then."""
+        columns = [replace(column, nullable=True) for column in self._target.columns]
+        target = replace(self._target, columns=tuple(columns))
+        return DocumentDecoder(target, self.shape.mapping, self.shape.evolution)
+
+    def block(
+        self, records: Sequence[Record], decoded: Sequence[Decoded], load_id: str
+    ) -> RecordBlock:
+        """Records with what their columns beside the value need.
+
+        Raises:
+            Rejected: a key is not of its format.
+        """
+        keys: list[bytes | None] = [None] * len(records)
+        if self.record_writer.takes_key:
+            keys = [read_key(record, self.shape.decoders.key) for record in records]
+        deleted = [change is not Change.WRITE for _, change, _ in decoded]
+        return RecordBlock(records, keys, deleted, load_id)
 
     def encode_block(
-        self, records: RecordBlock, documents: Sequence[bytes | None]
+        self, documents: Sequence[bytes | None], block: RecordBlock
     ) -> tuple[tuple[str, ...], list[str]] | None:
-        """Columns and lines of many records; None where one of them wants a closer look."""
-        block = self.decoder.decode_block(documents)
-        if block is None:
+        """Columns and lines of a block of documents; None where one wants a closer look."""
+        found = self.decoder.decode_block(documents)
+        if found is None:
             return None
-        filled, columns = block
+        filled, columns = found
         if not columns:
             return None
         names = (*(self.decoder.columns[index].name for index in filled), *self.other_names)
         try:
-            rows = zip(*columns, *self.record_writer.write_block(records), strict=True)
+            rows = zip(*columns, *self.record_writer.write_block(block), strict=True)
             return names, list(map(_line_format(names).__mod__, rows))
-        except (Unfit, Rejected):
+        except Unfit:
             return None
 
 
@@ -116,14 +125,16 @@ class BatchBuilder:
     Lines are kept apart by the columns they fill, since a record that lacks the field of a column
     with a default leaves it out, so that PostgreSQL's default applies. ``records`` counts all
     records added, and ``record_bytes`` their keys, values and headers. ``batch_id`` is the
-    batch's, which its rows may hold.
+    batch's, which rows may hold.
     """
 
     def __init__(self, encoder: RowEncoder) -> None:
-        self._encoder = encoder
         self.batch_id = uuid4()
         self._load_id = str(self.batch_id)
+        self._encoder = encoder
+        self._mode = encoder.shape.mode
         self._chunks: dict[tuple[Change, tuple[str, ...]], _Lines] = {}
+        self._latest: LatestLines | None = None
         self.records = 0
         self.record_bytes = 0
         self.dead_letters: list[DeadLetter] = []
@@ -151,6 +162,7 @@ class BatchBuilder:
         return tuple(
             CopyChunk(names, tuple(lines.texts), tuple(lines.records), change)
             for (change, names), lines in self._chunks.items()
+            if lines.texts
         )
 
     def _add_block(self, records: Sequence[Record]) -> None:
@@ -159,82 +171,98 @@ class BatchBuilder:
         self.records += len(records)
         self.record_bytes += sum(map(len, filter(None, values))) + sum(map(len, filter(None, keys)))
         self.record_bytes += sum(map(_count_bytes, filter(None, map(_fetch_headers, records))))
-        encoder = self._encoder
-        if encoder.value_decoder is None and encoder.prepare is None and None not in values:
-            self._write(self._block(records), values)
-        else:
-            self._change(records)
-
-    def _change(self, records: Sequence[Record]) -> None:
-        """Do what each record says, in their order."""
         written: list[Record] = []
-        documents: list[bytes | None] = []
-        deleted: list[bool] = []
+        decoded: list[Decoded] = []
         for record in records:
             try:
-                decoded = self._encoder.decode(record)
-                document, change = decoded.document, decoded.change
-                if document is not None and self._encoder.prepare is not None:
-                    document = self._encoder.prepare(record, document)
-                    if document is None:
-                        self._settle(record, BatchCounts(filtered=1))
-                        continue
+                said = self._encoder.decode(record)
             except Rejected as verdict:
                 self._reject(record, verdict)
                 continue
-            if change is Change.WRITE or self._encoder.mode.mode is Mode.APPEND:
+            if said is None:
+                self._settle(record, BatchCounts(filtered=1))
+                continue
+            if said.change is Change.WRITE or self._mode.mode is Mode.APPEND:
                 written.append(record)
-                documents.append(document)
-                deleted.append(change is Change.DELETE)
-            elif self._encoder.mode.mode is not Mode.UPSERT or not self._encoder.mode.deletes:
-                self._settle(record, BatchCounts(ignored=1))
-            elif change is Change.DELETE:
-                self._delete(record, document)
-            else:
-                self._write(self._block(written, deleted), documents)
-                written, documents, deleted = [], [], []
-                self._truncate(record)
-        self._write(self._block(written, deleted), documents)
+                decoded.append(said)
+                continue
+            self._write(written, decoded)
+            written, decoded = [], []
+            self._take_away(record, said)
+        self._write(written, decoded)
 
-    def _block(self, records: Sequence[Record], deleted: Sequence[bool] = ()) -> RecordBlock:
-        return RecordBlock(records, deleted or [False] * len(records), self._load_id)
-
-    def _write(self, written: RecordBlock, documents: Sequence[bytes | None]) -> None:
-        if not written.records:
+    def _write(self, records: Sequence[Record], decoded: Sequence[Decoded]) -> None:
+        if not records:
             return
-        block = self._encoder.encode_block(written, documents)
+        block = self._encode_block(records, decoded) if self._latest is None else None
         if block is None:
-            for one, document in zip(written.split(), documents, strict=True):
-                self._write_one(one, document)
+            for record, said in zip(records, decoded, strict=True):
+                self._write_one(record, said)
             return
         names, texts = block
         lines = self._lines(Change.WRITE, names)
         lines.texts += texts
-        lines.records += written.records
+        lines.records += records
 
-    def _write_one(self, block: RecordBlock, document: bytes | None) -> None:
-        record = block.records[0]
+    def _encode_block(
+        self, records: Sequence[Record], decoded: Sequence[Decoded]
+    ) -> tuple[tuple[str, ...], list[str]] | None:
+        if any(unchanged for _, _, unchanged in decoded):
+            return None
         try:
-            row = self._encoder.encode(block, document)
-            names = self._encoder.names
-            if UNSET in row:
-                names, row = _leave_out_unset(names, row)
+            block = self._encoder.block(records, decoded, self._load_id)
+        except Rejected:
+            return None
+        documents = [document for document, _, _ in decoded]
+        encoded = self._encoder.encode_block(documents, block)
+        # Lines of other columns may leave out what an older line of their key has.
+        return None if encoded and self._differs(encoded[0]) else encoded
+
+    def _write_one(self, record: Record, decoded: Decoded) -> None:
+        try:
+            names, row = self._encoder.encode(record, decoded, self._load_id)
             if not names:
                 # COPY cannot write a row of defaults alone.
                 raise Rejected(Stage.ENCODE, Reason.MISSING_VALUE)
         except Rejected as verdict:
             self._reject(record, verdict)
+            return
+        if self._latest is None and self._differs(names):
+            self._latest = LatestLines(self._mode.key)
+            for (change, known), lines in self._chunks.items():
+                if change is Change.WRITE:
+                    self._latest.put_lines(known, lines.texts)
+        if self._latest is not None:
+            names, row = self._latest.complete(names, row)
+        self._add_line(Change.WRITE, names, row, record)
+
+    def _differs(self, names: tuple[str, ...]) -> bool:
+        """Whether a line of these columns is the first in an upsert that not all lines fill."""
+        if self._mode.mode is not Mode.UPSERT:
+            return False
+        return any(
+            change is Change.WRITE and known != names and lines.texts
+            for (change, known), lines in self._chunks.items()
+        )
+
+    def _take_away(self, record: Record, decoded: Decoded) -> None:
+        if self._mode.mode is not Mode.UPSERT or not self._mode.deletes:
+            self._settle(record, BatchCounts(ignored=1))
+        elif decoded.change is Change.DELETE:
+            self._delete(record, decoded.document)
         else:
-            self._add_line(Change.WRITE, names, row, record)
+            self._truncate(record)
 
     def _delete(self, record: Record, document: bytes | None) -> None:
         deletions = self._encoder.deletions
         try:
-            row = deletions.encode(self._block([record], [True]), document)
+            names, row = deletions.encode(record, document)
         except Rejected as verdict:
             self._reject(record, verdict)
-        else:
-            self._add_line(Change.DELETE, deletions.names, row, record)
+            return
+        if self._latest is not None:
+            self._latest.forget(names, row)
+        self._add_line(Change.DELETE, names, row, record)
 
     def _truncate(self, record: Record) -> None:
         """Nothing of what came before is left, in the table or in this batch."""
@@ -242,6 +270,7 @@ class BatchBuilder:
             for overtaken in lines.records:
                 self._settle(overtaken, BatchCounts(superseded=1))
         self._chunks.clear()
+        self._latest = None
         self.truncates = True
         self._settle(record, BatchCounts(deleted=1))
 
@@ -251,7 +280,7 @@ class BatchBuilder:
 
     def _reject(self, record: Record, verdict: Rejected) -> None:
         reason = verdict.reason
-        if reason is Reason.MISSING_VALUE and verdict.column in self._encoder.mode.key:
+        if reason is Reason.MISSING_VALUE and verdict.column in self._mode.key:
             reason = Reason.MISSING_KEY
         self.dead_letters.append(DeadLetter(record, verdict.stage, reason, verdict.column))
 
@@ -275,12 +304,6 @@ class _Lines:
 
 
 _fetch_headers = attrgetter("headers")
-_TOMBSTONE = Decoded(None, Change.DELETE)
-
-
-def _require_key(columns: Sequence[Column], mode: WriteMode) -> list[Column]:
-    """The columns, those of the key such as must have a value of the record's."""
-    return [column.as_required() if column.name in mode.key else column for column in columns]
 
 
 def _count_bytes(headers: Sequence[tuple[str, bytes | None]]) -> int:
@@ -291,8 +314,10 @@ def _line_format(names: tuple[str, ...]) -> str:
     return "\t".join(["%s"] * len(names))
 
 
-def _leave_out_unset(
-    names: tuple[str, ...], row: tuple[Any, ...]
+def _leave_out(
+    names: tuple[str, ...], row: tuple[Any, ...], kept: frozenset[str]
 ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-    filled = [index for index, item in enumerate(row) if item is not UNSET]
+    filled = [
+        index for index, item in enumerate(row) if item is not UNSET and names[index] not in kept
+    ]
     return tuple(names[index] for index in filled), tuple(row[index] for index in filled)

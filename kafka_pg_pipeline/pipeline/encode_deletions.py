@@ -3,16 +3,14 @@
 from dataclasses import replace
 from typing import Any
 
-from kafka_pg_pipeline.domain.modes import WriteMode
 from kafka_pg_pipeline.domain.records import Reason, Record, Stage
-from kafka_pg_pipeline.domain.tables import MetadataField, TargetTable
+from kafka_pg_pipeline.domain.tables import Column, MetadataField, TargetTable
 from kafka_pg_pipeline.domain.verdicts import Rejected
 from kafka_pg_pipeline.pipeline.decode_document import DocumentDecoder
-from kafka_pg_pipeline.pipeline.documents import as_object, key_document
+from kafka_pg_pipeline.pipeline.documents import as_object, read_key
 from kafka_pg_pipeline.pipeline.encode_record import RecordBlock, RecordWriter, RunContext
 from kafka_pg_pipeline.pipeline.evolve import TableEvolution
 from kafka_pg_pipeline.pipeline.shape import RowShape
-from kafka_pg_pipeline.ports import RecordDecoder
 
 _VERSION = (MetadataField.PARTITION, MetadataField.OFFSET, MetadataField.INCARNATION)
 
@@ -23,35 +21,30 @@ class DeletionEncoder:
     These are the columns of the key, and where the newest wins those that hold the version.
     """
 
-    def __init__(
-        self,
-        target: TargetTable,
-        context: RunContext,
-        mode: WriteMode,
-        shape: RowShape,
-        key_decoder: RecordDecoder | None,
-    ) -> None:
-        needed = tuple(
-            column
-            for column in target.columns
-            if column.name in mode.key or (mode.newest_wins and column.metadata in _VERSION)
-        )
+    def __init__(self, target: TargetTable, context: RunContext, shape: RowShape) -> None:
+        mode = shape.mode
+
+        def is_needed(column: Column) -> bool:
+            is_version = mode.newest_wins and column.metadata in _VERSION
+            return column.name in mode.key or is_version
+
+        needed = [column for column in target.columns if is_needed(column)]
+        values = [column for column in needed if column.is_from_value]
         others = [column for column in needed if not column.is_from_value]
+        self._fields = tuple(column.field or column.name for column in values)
+        self._names = tuple(column.name for column in others)
+        # It is a look at the key's fields alone: the table does not change for the others.
         self._decoder = DocumentDecoder(
-            replace(target, columns=needed), shape.mapping, TableEvolution(), required=mode.key
+            replace(target, columns=tuple(values)), shape.mapping, TableEvolution()
         )
-        self._others = tuple(column.name for column in others)
-        self._writer = RecordWriter(others, context, shape.invalid_text, key_decoder)
-        self._prepare = shape.prepare_key
-        self._key_decoder = key_decoder
+        self._writer = RecordWriter(others, context, shape.preparation.invalid_text)
+        self._key_decoder = shape.decoders.key
+        self._prepare = shape.preparation.of_key
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The columns, in the order of an encoded row."""
-        return tuple(column.name for column in self._decoder.columns) + self._others
-
-    def encode(self, block: RecordBlock, document: bytes | None) -> tuple[Any, ...]:
-        """The items of ``names``; ``document`` is the row as it was, None where it is unknown.
+    def encode(
+        self, record: Record, document: bytes | None
+    ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
+        """Columns and items; ``document`` is the row as it was, None where it is unknown.
 
         The key then comes from the record's own key: from its fields of the same names, or where
         it is no object it is the one key column itself.
@@ -59,14 +52,16 @@ class DeletionEncoder:
         Raises:
             Rejected: there is no key, or it does not fit the columns.
         """
-        if not self._decoder.columns:
-            return self._writer.write(block)
-        key = self._read_key(block.records[0]) if document is None else document
-        return self._decoder.decode(key) + self._writer.write(block)
+        items: tuple[Any, ...] = ()
+        if self._fields:
+            row = self._read_key(record) if document is None else document
+            items = self._decoder.decode(row)
+        names = tuple(column.name for column in self._decoder.columns) + self._names
+        key = read_key(record, self._key_decoder) if self._writer.takes_key else None
+        return names, items + self._writer.write(RecordBlock([record], [key], [True], ""))
 
     def _read_key(self, record: Record) -> bytes:
-        document = key_document(record.key, self._key_decoder)
+        document = read_key(record, self._key_decoder)
         if document is None:
             raise Rejected(Stage.DECODE, Reason.MISSING_KEY)
-        fields = tuple(column.field or column.name for column in self._decoder.columns)
-        return self._prepare(as_object(document, fields))
+        return self._prepare(as_object(document, self._fields))

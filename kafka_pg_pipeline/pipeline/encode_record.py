@@ -19,7 +19,7 @@ A field of the key, a header and a constant meet their column as a JSON value do
 
 import base64
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from operator import attrgetter
@@ -41,10 +41,8 @@ from kafka_pg_pipeline.domain.tables import (
     MetadataField,
 )
 from kafka_pg_pipeline.domain.verdicts import Rejected, Unfit
-from kafka_pg_pipeline.pipeline.documents import key_document
 from kafka_pg_pipeline.pipeline.encode_literals import write_literal
 from kafka_pg_pipeline.pipeline.repair_text import repair_document, repair_text
-from kafka_pg_pipeline.ports import RecordDecoder
 
 _NO_TIMESTAMP = -1
 _TIMESTAMP_TYPES = {0: "create", 1: "log_append"}
@@ -65,19 +63,15 @@ class RunContext:
 
 @dataclass(frozen=True, slots=True)
 class RecordBlock:
-    """Records of one batch, and what else rows say of them.
+    """Records of one batch, with the JSON documents of their keys and what else rows say of them.
 
-    ``deleted`` says of each record whether it deletes a row; ``load_id`` is the batch's.
+    ``keys`` and ``deleted`` are as long as ``records``; ``load_id`` is the batch's.
     """
 
     records: Sequence[Record]
+    keys: Sequence[bytes | None]
     deleted: Sequence[bool]
     load_id: str
-
-    def split(self) -> "Iterator[RecordBlock]":
-        """Each record as a block of its own."""
-        for record, deleted in zip(self.records, self.deleted, strict=True):
-            yield RecordBlock((record,), (deleted,), self.load_id)
 
 
 _Write = Callable[[RecordBlock], Iterable[Any]]
@@ -91,21 +85,20 @@ class RecordWriter:
         columns: Sequence[Column],
         context: RunContext,
         invalid_text: InvalidText = InvalidText.DEAD_LETTER,
-        key_decoder: RecordDecoder | None = None,
     ) -> None:
         self._columns = tuple(columns)
-        self._writers = tuple(
-            _key_field_writer(column, column.source.name, invalid_text, key_decoder)
-            if isinstance(column.source, KeyField)
-            else _writer(column, context, invalid_text)
-            for column in self._columns
-        )
+        self._writers = tuple(_writer(column, context, invalid_text) for column in self._columns)
+
+    @property
+    def takes_key(self) -> bool:
+        """Whether any column wants the key's document."""
+        return any(isinstance(column.source, KeyField) for column in self._columns)
 
     def write_block(self, block: RecordBlock) -> list[Iterable[Any]]:
         """Per column as many items as there are records, ready for the line's format.
 
         Raises:
-            Unfit, Rejected: also while the items are taken.
+            Unfit: also while the items are taken.
         """
         return [write(block) for write in self._writers]
 
@@ -113,7 +106,7 @@ class RecordWriter:
         """The columns of the one record of a block.
 
         Raises:
-            Rejected: one of the columns cannot be filled.
+            Rejected: naming the column.
         """
         row: list[Any] = []
         try:
@@ -134,6 +127,8 @@ def _writer(column: Column, context: RunContext, invalid_text: InvalidText) -> _
             return lambda block: repeat(constant, len(block.records))
         case Header(name):
             return _header_writer(column, name, invalid_text)
+        case KeyField(name):
+            return _key_field_writer(column, name, invalid_text)
     raise ValueError(f"{column.name!r} is filled by the record's value")
 
 
@@ -165,18 +160,15 @@ def _header_writer(column: Column, name: str, invalid_text: InvalidText) -> _Wri
     return lambda block: map(write_one, block.records)
 
 
-def _key_field_writer(
-    column: Column, name: str, invalid_text: InvalidText, decoder: RecordDecoder | None
-) -> _Write:
+def _key_field_writer(column: Column, name: str, invalid_text: InvalidText) -> _Write:
     convert = _literal_converter(column)
 
-    def write_one(record: Record) -> str:
-        document = key_document(record.key, decoder)
-        if document is None:
+    def write_one(key: bytes | None) -> str:
+        if key is None:
             return convert(None)
-        return convert(_find_field(repair_document(document, invalid_text), name))
+        return convert(_find_field(repair_document(key, invalid_text), name))
 
-    return lambda block: map(write_one, block.records)
+    return lambda block: map(write_one, block.keys)
 
 
 def _find_field(document: bytes, name: str) -> str | None:

@@ -42,6 +42,7 @@ from kafka_pg_pipeline.pipeline.stopping import StopRule, UntilLeft
 from kafka_pg_pipeline.pipeline.target import describe_foreign, ensure_target
 from kafka_pg_pipeline.ports import (
     BatchWriter,
+    Decoders,
     PositionStore,
     ProgressListener,
     ReaderFactory,
@@ -76,6 +77,7 @@ class LoaderPorts:
     catalog: TargetCatalog
     evolution: TargetEvolution
     open_writer: Callable[[TargetTable], AbstractContextManager[BatchWriter]]
+    decoders: Decoders
     run_id: str
 
 
@@ -122,7 +124,7 @@ class StreamLoader:
         """
         started = time.monotonic()
         rule = StopRule(stop, plan.max_seconds)
-        shape = shape_of(self._stream, self._ports.evolution)
+        shape = shape_of(self._stream, self._ports.evolution, self._ports.decoders)
         run = _Run(plan.snapshot, plan.max_records, shape)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientError),
@@ -194,6 +196,7 @@ class StreamLoader:
             self._stream,
             self._ports.catalog,
             lambda: read_sample(run.snapshot, self._ports.open_reader),
+            self._ports.decoders,
             was_loaded=was_loaded(positions),
         )
         self._note_target(target, run)
@@ -261,7 +264,7 @@ class StreamLoader:
         listener: ProgressListener,
     ) -> WriteStatus:
         over = UntilLeft(rule)
-        encoder = self._build_encoder(plans, target, run)
+        encoder = RowEncoder(target, self._context(plans), self._shape(plans, run))
         reading = BatchReading(
             self._stream.topic,
             plans,
@@ -289,16 +292,15 @@ class StreamLoader:
                     break
         return WriteStatus.COMMITTED
 
-    def _build_encoder(
-        self, plans: tuple[PartitionPlan, ...], target: TargetTable, run: _Run
-    ) -> RowEncoder:
+    def _shape(self, plans: tuple[PartitionPlan, ...], run: _Run) -> RowShape:
+        """The run's; a stream's first records must have a field in common with their table."""
+        if any(plan.position.tail is not None for plan in plans):
+            return run.shape
+        return replace(run.shape, foreign=describe_foreign(self._name, self._stream))
+
+    def _context(self, plans: tuple[PartitionPlan, ...]) -> RunContext:
         incarnations = {plan.partition: plan.position.incarnation for plan in plans}
-        context = RunContext(self._stream.topic, self._ports.run_id, incarnations)
-        shape = run.shape
-        if all(plan.position.tail is None for plan in plans):
-            # A stream's first records must have a field in common with their table.
-            shape = replace(shape, foreign=describe_foreign(self._name, self._stream))
-        return RowEncoder(target, context, shape=shape, mode=self._stream.write_mode)
+        return RunContext(self._stream.topic, self._ports.run_id, incarnations)
 
     def _write(self, batch: EncodedBatch, writer: BatchWriter) -> WriteResult:
         """Look at the topic's identity once more, then write.

@@ -6,21 +6,24 @@ from dataclasses import replace
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.tables import Column, TableName, TargetTable
 from kafka_pg_pipeline.errors import TargetError
+from kafka_pg_pipeline.pipeline.documents import read_values
 from kafka_pg_pipeline.pipeline.infer import infer_columns
 from kafka_pg_pipeline.pipeline.mapping import FieldMapping
-from kafka_pg_pipeline.pipeline.shape import documents_of, shape_of
-from kafka_pg_pipeline.ports import TargetCatalog
+from kafka_pg_pipeline.pipeline.prepare import preparation_of
+from kafka_pg_pipeline.ports import Decoders, TargetCatalog
 from kafka_pg_pipeline.settings.models import StreamSettings
 
 
-def propose_columns(stream: StreamSettings, sample: Sequence[Record]) -> tuple[Column, ...]:
+def propose_columns(
+    stream: StreamSettings, sample: Sequence[Record], decoders: Decoders
+) -> tuple[Column, ...]:
     """Columns for a table that does not exist yet.
 
     Raises:
         TargetError: no record of the sample could be read, or names collide.
 
     """
-    documents = documents_of(sample, shape_of(stream, None))
+    documents = read_values(sample, decoders.value, preparation_of(stream))
     columns = infer_columns(documents, FieldMapping.of(stream))
     names = {column.name for column in columns}
     if lacking := [name for name in stream.key if name not in names]:
@@ -33,8 +36,8 @@ def propose_columns(stream: StreamSettings, sample: Sequence[Record]) -> tuple[C
     if not any(column.is_from_value for column in columns):
         raise TargetError(
             f"table {stream.table} does not exist and its columns cannot be inferred: none of the "
-            f"{len(sample)} records looked at in {stream.topic} is a JSON object. Create the "
-            "table, or name its columns in the stream's `columns`"
+            f"{len(sample)} records looked at in {stream.topic} can be read as an object. Create "
+            "the table, or name its columns in the stream's `columns`"
         )
     return tuple(
         replace(column, nullable=False) if column.name in stream.key else column
@@ -47,6 +50,7 @@ def ensure_target(
     stream: StreamSettings,
     catalog: TargetCatalog,
     fetch_sample: Callable[[], Sequence[Record]],
+    decoders: Decoders,
     *,
     was_loaded: bool,
 ) -> TargetTable:
@@ -73,7 +77,7 @@ def ensure_target(
         # Aborted transactions and control records only: there are offsets to account for and no
         # row to write, so that a table without columns serves.
         return TargetTable(TableName.parse(stream.table), oid=0, columns=(), plain=True)
-    return catalog.create_target(propose_columns(stream, sample))
+    return catalog.create_target(propose_columns(stream, sample, decoders))
 
 
 def describe_loss(name: str, stream: StreamSettings) -> str:
@@ -97,8 +101,7 @@ def describe_foreign(name: str, stream: StreamSettings) -> str:
 
 def _check_columns(stream: StreamSettings, target: TargetTable) -> None:
     present = {column.name for column in target.columns}
-    wanted = dict.fromkeys([*stream.rules, *stream.key])
-    missing = [name for name in wanted if name not in present]
+    missing = [name for name in [*stream.rules, *stream.key] if name not in present]
     if missing:
         raise TargetError(
             f"table {target.name} has no column {', '.join(map(repr, missing))}, which the stream "

@@ -1,6 +1,7 @@
 """The configuration file as frozen models; every default of the product stands here."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
@@ -44,6 +45,7 @@ from kafka_pg_pipeline.settings.values import (
 
 MEBIBYTE = 1024 * 1024
 AT_KEY = "at_key"
+Format = Literal["json", "connect-json", "debezium", "text", "bytes"]
 # What tells which record a row is of.
 _VERSION = (MetadataField.PARTITION, MetadataField.OFFSET, MetadataField.INCARNATION)
 
@@ -262,7 +264,12 @@ class StreamSettings(Settings):
 
     topic: TopicName = Field(description="Kafka topic")
     table: TableText = Field(description="target table; in public when no schema is named")
-    format: Literal["json"] = Field("json", description="how record values are encoded")
+    format: Format = Field("json", description="how record values are encoded")
+    key_format: Format | None = Field(
+        None,
+        description="how record keys are encoded; else as the values of connect-json and debezium, "
+        "and as text",
+    )
     mode: Literal["append", "insert-ignore", "upsert"] = Field(
         "append",
         description="what becomes of a record: a row of its own, the row of its key unless there "
@@ -271,6 +278,11 @@ class StreamSettings(Settings):
     key: list[NonEmpty] = Field(
         default_factory=list,
         description="columns that tell one row from another, for insert-ignore and upsert",
+    )
+    key_source: Literal["value", "record_key", "headers"] = Field(
+        "value",
+        description="where the key's columns come from: fields of the value, the record's key, or "
+        "headers of the same names",
     )
     deletes: bool = Field(
         default=True, description="in upsert a record that deletes its key deletes the row"
@@ -359,16 +371,6 @@ class StreamSettings(Settings):
         self._check_mode()
         return self
 
-    @property
-    def rules(self) -> Mapping[str, ColumnRule]:
-        """What the file says of single columns, by their names, in the order of a new table."""
-        rules = {name: column.rule for name, column in self.columns.items()}
-        if self.rest is not None:
-            rules[self.rest] = ColumnRule(Rest(), "jsonb")
-        for field, name in self.metadata.items():
-            rules[name] = ColumnRule(Attribute(field), METADATA_TYPES[field])
-        return rules
-
     def _check_mode(self) -> None:
         if self.mode == "append" and self.key:
             raise _wrong("key", "append asks no key: say mode: upsert, or mode: insert-ignore")
@@ -383,9 +385,34 @@ class StreamSettings(Settings):
             raise _wrong("newest_wins", f"this also needs metadata: {', '.join(missing)}")
 
     @property
+    def format_of_keys(self) -> Format:
+        """How record keys are encoded."""
+        like_values = self.format in ("connect-json", "debezium")
+        return self.key_format or (self.format if like_values else "text")
+
+    @property
     def write_mode(self) -> WriteMode:
         """How rows meet the table."""
         return WriteMode(Mode(self.mode), tuple(self.key), self.deletes, self.newest_wins)
+
+    @property
+    def rules(self) -> Mapping[str, ColumnRule]:
+        """What the file says of single columns, by their names, in the order of a new table."""
+        rules = {name: column.rule for name, column in self.columns.items()}
+        if self.key_source != "value":
+            make = KeyField if self.key_source == "record_key" else Header
+            for name in self.key:
+                rule = rules.get(name, ColumnRule())
+                rules[name] = replace(
+                    rule,
+                    source=rule.source or make(name),
+                    type_name=rule.type_name or "text",
+                )
+        if self.rest is not None:
+            rules[self.rest] = ColumnRule(Rest(), "jsonb")
+        for field, name in self.metadata.items():
+            rules[name] = ColumnRule(Attribute(field), METADATA_TYPES[field])
+        return rules
 
 
 class PipelineSettings(Settings):

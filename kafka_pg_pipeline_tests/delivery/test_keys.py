@@ -133,7 +133,33 @@ def test_a_column_that_a_record_leaves_to_its_default_keeps_its_value(
     load(bench, [{"k": "a", "v": "first"}, {"k": "b"}])
     counts = load(bench, [{"k": "a"}, {"k": "b", "v": "second"}, {"k": "b"}])
     assert counts == BatchCounts(rows=2, superseded=1)
-    assert bench.query(ROWS) == [("a", "first"), ("b", "none")]
+    assert bench.query(ROWS) == [("a", "first"), ("b", "second")]
+
+
+@pytest.mark.parametrize("rows", [1, 2, 50_000])
+def test_what_a_record_leaves_out_does_not_depend_on_where_batches_are_cut(
+    keyed: Callable[..., Bench], rows: int
+) -> None:
+    bench = keyed(batch=BatchSettings(max_rows=rows))
+    bench.query(
+        "CREATE TABLE {table} (k text PRIMARY KEY, v text DEFAULT 'v', w text DEFAULT 'w',"
+        " kafka_partition integer, kafka_offset bigint)"
+    )
+    records: list[Any] = [
+        {"k": "a", "v": "1"},
+        {"k": "b", "v": "1", "w": "1"},
+        {"k": "a", "w": "2"},
+        {"k": "b"},
+        tombstone("b"),
+        {"k": "b", "w": "3"},
+        {"k": "c"},
+    ]
+    load(bench, records)
+    assert bench.query("SELECT k, v, w FROM {table} ORDER BY k") == [
+        ("a", "1", "2"),
+        ("b", "v", "3"),
+        ("c", "v", "w"),
+    ]
 
 
 def test_a_record_without_its_key_is_a_dead_letter(keyed: Callable[..., Bench]) -> None:

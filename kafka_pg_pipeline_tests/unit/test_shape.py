@@ -12,18 +12,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kafka_pg_pipeline.domain.documents import Decoded
 from kafka_pg_pipeline.domain.policies import InvalidText
 from kafka_pg_pipeline.domain.records import Reason
 from kafka_pg_pipeline.domain.tables import Constant, Header, KeyField, MetadataField, TimeUnit
 from kafka_pg_pipeline.domain.verdicts import Rejected
 from kafka_pg_pipeline.errors import ConfigurationError
+from kafka_pg_pipeline.formats.text import JsonDecoder
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
 from kafka_pg_pipeline.pipeline.encode_record import RunContext
 from kafka_pg_pipeline.pipeline.flatten import Flattener
+from kafka_pg_pipeline.pipeline.prepare import Preparation
 from kafka_pg_pipeline.pipeline.repair_text import repair_document, repair_text
 from kafka_pg_pipeline.pipeline.shape import RowShape
 from kafka_pg_pipeline.pipeline.transform import load_transform
+from kafka_pg_pipeline.ports import Decoders
 from kafka_pg_pipeline_tests.encoding import FakeRecord, column, encode, table_of
 
 STRIP, REPLACE = InvalidText.STRIP, InvalidText.REPLACE
@@ -82,8 +84,8 @@ def test_keys_and_headers_follow_the_same_policy() -> None:
     ]
     record = FakeRecord(b"{}", key=b"a\0b", headers=(("h", b"c\0"),))
     assert encode(columns, record).verdicts == [("encode", Reason.NUL_CHARACTER, "k")]
-    shape = RowShape(invalid_text=STRIP)
-    builder = RowEncoder(table_of(columns), RunContext("t"), shape=shape).start_batch()
+    shape = RowShape(preparation=Preparation(STRIP))
+    builder = RowEncoder(table_of(columns), RunContext("t"), shape).start_batch()
     builder.add([record])
     ((line,),) = [chunk.lines for chunk in builder.chunks()]
     assert line.split("\t")[::2] == ["ab", "c"]
@@ -154,15 +156,9 @@ def test_a_number_in_a_column_of_iso_times_is_a_dead_letter() -> None:
 # -- other sources -------------------------------------------------------------------------------
 
 
-class JsonKeys:
-    """Keys that are JSON documents already."""
-
-    def decode(self, data: bytes) -> Decoded:
-        return Decoded(data)
-
-
 def line_of(columns: list[Any], record: FakeRecord) -> list[str]:
-    encoder = RowEncoder(table_of(columns), RunContext("t"), key_decoder=JsonKeys())
+    shape = RowShape(decoders=Decoders(key=JsonDecoder()))
+    encoder = RowEncoder(table_of(columns), RunContext("t"), shape)
     builder = encoder.start_batch()
     builder.add([record])
     ((line,),) = [chunk.lines for chunk in builder.chunks()]

@@ -165,12 +165,14 @@ class PostgresCatalog:
     def _column(self, row: Mapping[str, Any]) -> Column:
         described = describe_type(row["base_type"], is_array=row["is_array"])
         rule = self._rules.get(row["name"], ColumnRule())
+        # A default does not tell one row from another, and NULL equals nothing.
+        is_key = row["name"] in self._key
         return Column(
             name=row["name"],
             type_name=row["type_name"],
             kind=described.kind,
-            nullable=not row["not_null"],
-            has_default=row["has_default"],
+            nullable=not row["not_null"] and not is_key,
+            has_default=row["has_default"] and not is_key,
             minimum=described.minimum,
             maximum=described.maximum,
             source=rule.source or ValueField(row["name"]),
