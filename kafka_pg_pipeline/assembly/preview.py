@@ -190,7 +190,7 @@ def look_at(
         stop = (
             f"{rejected.total():,} of the records looked at would be rejected, {allowed:,} may be"
         )
-    documents = read_values(sample, session.decoders.value)
+    documents = read_values(sample, session.decoders.value, shape.preparation)
     fields = Counter(name for document in documents for name in split_document(document))
     untaken = {name: number for name, number in fields.most_common() if name in encoder.untaken}
     return SampleLook(dict(rejected.most_common()), untaken, stop)

@@ -7,6 +7,7 @@ import msgspec
 from kafka_pg_pipeline.domain.documents import Change, Decoded
 from kafka_pg_pipeline.domain.records import Reason, Record, Stage
 from kafka_pg_pipeline.domain.verdicts import Rejected
+from kafka_pg_pipeline.pipeline.prepare import Preparation
 from kafka_pg_pipeline.ports import RecordDecoder
 
 # The field of a value that is no object: a text, bytes, or a number.
@@ -15,33 +16,41 @@ _WHITESPACE = b" \t\n\r"
 _TOMBSTONE = Decoded(None, Change.DELETE)
 
 
-def read_value(record: Record, decoder: RecordDecoder | None) -> Decoded:
-    """What a record says; without a decoder its value is JSON.
+def read_value(
+    record: Record, decoder: RecordDecoder | None, preparation: Preparation
+) -> Decoded | None:
+    """What a record says; without a decoder its value is JSON. None where it is left out.
 
     Raises:
-        Rejected: the value is not of the format.
+        Rejected: the value is not of the format, or cannot be prepared.
         RegistryUnavailableError: its schema could not be fetched.
     """
     if record.value is None:
         return _TOMBSTONE
-    if decoder is None:
-        return Decoded(record.value)
-    decoded = decoder.decode(record.value)
-    if decoded.document is None or decoded.document.startswith(b"{"):
+    decoded = Decoded(record.value) if decoder is None else decoder.decode(record.value)
+    document = decoded.document
+    if document is None:
         return decoded
-    return decoded._replace(document=as_object(decoded.document, (VALUE_FIELD,)))
+    if decoder is not None and not document.startswith(b"{"):
+        document = as_object(document, (VALUE_FIELD,))
+    prepared = document if preparation.is_idle else preparation.of_value(record, document)
+    if prepared is None or prepared is decoded.document:
+        return None if prepared is None else decoded
+    return decoded._replace(document=prepared)
 
 
-def read_values(records: Iterable[Record], decoder: RecordDecoder | None) -> list[bytes]:
+def read_values(
+    records: Iterable[Record], decoder: RecordDecoder | None, preparation: Preparation
+) -> list[bytes]:
     """The documents of rows, of those records that can be read and have one."""
     documents = []
     for record in records:
         try:
-            document, change, _ = read_value(record, decoder)
+            decoded = read_value(record, decoder, preparation)
         except Rejected:
             continue
-        if document is not None and change is Change.WRITE:
-            documents.append(document)
+        if decoded and decoded.document is not None and decoded.change is Change.WRITE:
+            documents.append(decoded.document)
     return documents
 
 

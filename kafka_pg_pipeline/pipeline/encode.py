@@ -42,7 +42,7 @@ class RowEncoder:
         self.decoder = DocumentDecoder(
             target, self.shape.mapping, self.shape.evolution, foreign=self.shape.foreign
         )
-        self.record_writer = RecordWriter(others, context, self.shape.invalid_text)
+        self.record_writer = RecordWriter(others, context, self.shape.preparation.invalid_text)
         self.deletions = DeletionEncoder(target, context, self.shape)
 
     @property
@@ -54,14 +54,14 @@ class RowEncoder:
         """An empty batch."""
         return BatchBuilder(self)
 
-    def decode(self, record: Record) -> Decoded:
-        """What a record says.
+    def decode(self, record: Record) -> Decoded | None:
+        """What a record says; None where it is left out.
 
         Raises:
-            Rejected: its value is not of the format.
+            Rejected: its value is not of the format, or cannot be prepared.
             RegistryUnavailableError: its schema could not be fetched.
         """
-        return read_value(record, self.shape.decoders.value)
+        return read_value(record, self.shape.decoders.value, self.shape.preparation)
 
     def encode(
         self, record: Record, decoded: Decoded, load_id: str
@@ -178,6 +178,9 @@ class BatchBuilder:
                 said = self._encoder.decode(record)
             except Rejected as verdict:
                 self._reject(record, verdict)
+                continue
+            if said is None:
+                self._settle(record, BatchCounts(filtered=1))
                 continue
             if said.change is Change.WRITE or self._mode.mode is Mode.APPEND:
                 written.append(record)

@@ -37,8 +37,9 @@ class DeletionEncoder:
         self._decoder = DocumentDecoder(
             replace(target, columns=tuple(values)), shape.mapping, TableEvolution()
         )
-        self._writer = RecordWriter(others, context, shape.invalid_text)
+        self._writer = RecordWriter(others, context, shape.preparation.invalid_text)
         self._key_decoder = shape.decoders.key
+        self._prepare = shape.preparation.of_key
 
     def encode(
         self, record: Record, document: bytes | None
@@ -63,4 +64,4 @@ class DeletionEncoder:
         document = read_key(record, self._key_decoder)
         if document is None:
             raise Rejected(Stage.DECODE, Reason.MISSING_KEY)
-        return as_object(document, self._fields)
+        return self._prepare(as_object(document, self._fields))

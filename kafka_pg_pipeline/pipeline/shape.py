@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 from kafka_pg_pipeline.domain.modes import APPEND, WriteMode
-from kafka_pg_pipeline.domain.policies import InvalidText
 from kafka_pg_pipeline.pipeline.evolve import TableEvolution
 from kafka_pg_pipeline.pipeline.mapping import FieldMapping
+from kafka_pg_pipeline.pipeline.prepare import Preparation, preparation_of
 from kafka_pg_pipeline.ports import Decoders, TargetEvolution
 from kafka_pg_pipeline.settings.models import StreamSettings
 
@@ -19,19 +19,23 @@ class RowShape:
 
     mapping: FieldMapping = field(default_factory=FieldMapping)
     evolution: TableEvolution = field(default_factory=TableEvolution)
-    invalid_text: InvalidText = InvalidText.DEAD_LETTER
+    preparation: Preparation = field(default_factory=Preparation)
     mode: WriteMode = APPEND
     decoders: Decoders = field(default_factory=Decoders)
     foreign: str | None = None
 
 
 def shape_of(stream: StreamSettings, port: TargetEvolution, decoders: Decoders) -> RowShape:
-    """The shape of a stream's rows, for one run."""
+    """The shape of a stream's rows, for one run.
+
+    Raises:
+        ConfigurationError: there is no such function as `transform` names.
+    """
     mapping = FieldMapping.of(stream)
     return RowShape(
         mapping=mapping,
         evolution=TableEvolution(stream.evolution, mapping, port),
-        invalid_text=stream.invalid_text,
+        preparation=preparation_of(stream),
         mode=stream.write_mode,
         decoders=decoders,
     )

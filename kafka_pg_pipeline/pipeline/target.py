@@ -9,6 +9,7 @@ from kafka_pg_pipeline.errors import TargetError
 from kafka_pg_pipeline.pipeline.documents import read_values
 from kafka_pg_pipeline.pipeline.infer import infer_columns
 from kafka_pg_pipeline.pipeline.mapping import FieldMapping
+from kafka_pg_pipeline.pipeline.prepare import preparation_of
 from kafka_pg_pipeline.ports import Decoders, TargetCatalog
 from kafka_pg_pipeline.settings.models import StreamSettings
 
@@ -22,14 +23,15 @@ def propose_columns(
         TargetError: no record of the sample could be read, or names collide.
 
     """
-    documents = read_values(sample, decoders.value)
+    documents = read_values(sample, decoders.value, preparation_of(stream))
     columns = infer_columns(documents, FieldMapping.of(stream))
     names = {column.name for column in columns}
     if lacking := [name for name in stream.key if name not in names]:
         raise TargetError(
             f"table {stream.table} does not exist, and a new one would have no column "
-            f"{', '.join(map(repr, lacking))} for the stream's `key`: none of the {len(sample)} "
-            f"records looked at in {stream.topic} has such a field"
+            f"{', '.join(map(repr, lacking))} for the stream's `key`: the fields of the "
+            f"{len(sample)} records looked at in {stream.topic} would become the columns "
+            f"{', '.join(sorted(map(repr, names)))}"
         )
     if not any(column.is_from_value for column in columns):
         raise TargetError(
