@@ -1,6 +1,6 @@
 """Writes the lock of Kafka Connect, Kafka's own tools and Debezium, which tests run.
 
-    python tools/lock_connect.py
+python tools/lock_connect.py
 """
 
 from pathlib import Path
