@@ -106,7 +106,7 @@ _EXTREMES: Mapping[str, Sequence[str]] = {
     "c_numeric": ("'NaN'", "-0.000001"),
     "c_free": ("'NaN'", "'Infinity'", "'-Infinity'", "1e400", "0", "1000"),
     "c_real": ("'NaN'", "1e-45"),
-    "c_double": ("'NaN'", "'Infinity'", "'-Infinity'", "1e300", "-0.0"),
+    "c_double": ("'NaN'", "'Infinity'", "'-Infinity'", "1e300", "'-0.0'"),
     "c_date": ("'infinity'", "'-infinity'", "'0044-03-15 BC'", "'294276-12-31'"),
     "c_time": ("'24:00:00'", "'00:00:00'"),
     "c_timestamp3": ("'infinity'", "'-infinity'", "'0044-03-15 12:00:00 BC'"),
