@@ -36,7 +36,7 @@ COLUMNS: Mapping[str, tuple[str, str, str]] = {
         "'8c1f1e5e-33a5-4e1b-a9a5-0123456789ab'",
         "'00000000-0000-0000-0000-000000000000'",
     ),
-    "c_json": ("json", """'{{"a" : 1,"a":2}}'""", "'null'"),
+    "c_json": ("json", """'{{"a" : 1,"a":2}}'""", """'"text"'"""),
     "c_jsonb": ("jsonb", """'{{"b": [1, 2.50], "a": null}}'""", "'[]'"),
     "c_texts": ("text[]", "ARRAY['a', NULL, 'b,c\"']", "'{{}}'"),
     "c_integers": ("int[]", "'{{1,NULL,-3}}'", "'{{}}'"),

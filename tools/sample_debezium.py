@@ -82,6 +82,8 @@ _OTHERS = (
     ("o_jsonbs", "jsonb[]", "ARRAY['{{\"a\": 1}}'::jsonb]"),
     ("o_moods", "{schema}.mood[]", "ARRAY['ok']::{schema}.mood[]"),
     ("o_matrix", "int[]", "'{{{{1,2}},{{3,4}}}}'"),
+    ("o_json", "json", "'null'"),
+    ("o_jsonb", "jsonb", "'null'"),
     ("o_domain", "{schema}.positive", "12.5"),
     ("o_tsvector", "tsvector", "'a fat cat'"),
     ("o_plain_time", "time(3)", "'12:34:56.789'"),
