@@ -36,6 +36,11 @@ _CONVERTERS = {
     "key.converter": "org.apache.kafka.connect.json.JsonConverter",
     "value.converter": "org.apache.kafka.connect.json.JsonConverter",
 }
+_UNWRAPPED = {
+    "transforms": "unwrap",
+    "transforms.unwrap.type": "io.debezium.transforms.ExtractNewRecordState",
+    "transforms.unwrap.delete.tombstone.handling.mode": "tombstone",
+}
 _CONFIGURATIONS: Mapping[str, Mapping[str, str]] = {
     "schema_precise_adaptive": {},
     "schema_string_connect": {
@@ -57,9 +62,12 @@ _CONFIGURATIONS: Mapping[str, Mapping[str, str]] = {
         "interval.handling.mode": "string",
         "binary.handling.mode": "hex",
     },
+    "schema_unwrapped": _UNWRAPPED,
+    "plain_unwrapped": {**_CONVERTERS, **_PLAIN, **_UNWRAPPED},
 }
 
 _TABLES = ("items", "full_identity", "out_of_line", "others", "extremes", "required", "keyless")
+_TABLES_UNWRAPPED = ("items", "keyless")
 # Types and values beyond the mixed table: name, type, value.
 _OTHERS = (
     ("o_money", "money", "'$1,234.56'"),
@@ -148,7 +156,8 @@ def main() -> None:
                 postgres_settings(postgres), worker, kafka.bootstrap_servers
             ) as source:
                 _live(source, configuration)
-                lines = [json.dumps({"configuration": configuration}), *_format(source)]
+                tables = _TABLES_UNWRAPPED if "transforms" in configuration else _TABLES
+                lines = [json.dumps({"configuration": configuration}), *_format(source, tables)]
             (_SAMPLES / f"{name}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
 
 
@@ -249,8 +258,8 @@ def _change_out_of_line() -> Iterator[str]:
     yield "UPDATE {schema}.out_of_line SET n = 2"
 
 
-def _format(source: DebeziumSource) -> Iterator[str]:
-    for table in _TABLES:
+def _format(source: DebeziumSource, tables: Iterable[str]) -> Iterator[str]:
+    for table in tables:
         for record in read_topic(source.bootstrap_servers, f"dbz.{source.name}.{table}"):
             yield json.dumps({"table": table, **_describe(record, source.name)})
 

@@ -213,7 +213,7 @@ def test_changes_that_debezium_has_unwrapped_make_an_equal_table(make_replica) -
         "transforms.unwrap.type": "io.debezium.transforms.ExtractNewRecordState",
         "transforms.unwrap.delete.tombstone.handling.mode": "tombstone",
     }
-    replica = make_replica(PLAIN, {**COPY, "format": "json"})
+    replica = make_replica(PLAIN, {**COPY, "format": "json", "key_format": "json"})
     create_both(replica, identity="FULL")
     replica.source.execute(mixed_types.insert(1, big=True), mixed_types.insert(2, edge=True))
     replica.source.follow({**PLAIN.configuration, **unwrapping})
