@@ -186,6 +186,8 @@ def _live(source: DebeziumSource, configuration: Mapping[str, str]) -> None:
         + ", ".join(value for _, _, value in _OTHERS)
         + ")",
         "INSERT INTO {schema}.others (id) VALUES (2)",
+        "INSERT INTO {schema}.others (id, o_bits, o_varbit)"
+        " VALUES (3, B'000000000001', B'0001'), (4, B'000000000000', B'')",
     )
     source.wait_until_caught_up()
 
