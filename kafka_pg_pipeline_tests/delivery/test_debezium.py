@@ -71,7 +71,7 @@ class Replica:
         shown = ", ".join(_SHOWN.get(name, f"{name}::text") for name in self.columns)
         query = f"SELECT {shown} FROM {{table}} ORDER BY id"
         copies, originals = self.bench.query(query), self.source.query(query)
-        assert [copy[0] for copy in copies] == [original[0] for original in originals]
+        assert [copy[0] for copy in copies] == [original[0] for original in originals] != []
         assert [
             (original[0], name, theirs, ours)
             for copy, original in zip(copies, originals, strict=True)
@@ -80,8 +80,12 @@ class Replica:
         ] == []
 
 
-# Debezium drops the zeros at the end of a numeric without a scale.
-_SHOWN = {"c_free": "trim_scale(c_free)::text"}
+# Debezium drops the zeros at the end of a numeric without a scale; so does the type of a column
+# that is added for want of one.
+_SHOWN = {
+    "c_free": "trim_scale(c_free)::text",
+    "added": "trim_scale(added::numeric)::text",
+}
 
 
 @pytest.fixture
@@ -133,8 +137,10 @@ COLUMN = (
 TRUNCATION = ("TRUNCATE {table}", mixed_types.insert(10), mixed_types.insert(40, edge=True))
 
 
-@pytest.mark.parametrize("identity", ["DEFAULT", "FULL"])
-@pytest.mark.parametrize("name", MANNERS)
+@pytest.mark.parametrize(
+    ("name", "identity"),
+    [("precise", "DEFAULT"), ("precise", "FULL"), ("strings", "DEFAULT"), ("plain", "FULL")],
+)
 def test_source_and_target_are_equal_after_each_step(
     make_replica, name: str, identity: str
 ) -> None:
@@ -206,17 +212,19 @@ def test_a_second_reading_of_all_changes_ends_where_the_first_did(make_replica) 
     replica.assert_equal()
 
 
-def test_changes_that_debezium_has_unwrapped_make_an_equal_table(make_replica) -> None:
-    """Rows and tombstones as plain JSON: Debezium's own transform, which drops truncations."""
+@pytest.mark.parametrize("name", ["precise", "plain"])
+def test_changes_that_debezium_has_unwrapped_make_an_equal_table(make_replica, name: str) -> None:
+    """Rows, and null for a deletion: Debezium's own transform, which drops truncations."""
     unwrapping = {
         "transforms": "unwrap",
         "transforms.unwrap.type": "io.debezium.transforms.ExtractNewRecordState",
         "transforms.unwrap.delete.tombstone.handling.mode": "tombstone",
     }
-    replica = make_replica(PLAIN, {**COPY, "format": "json", "key_format": "json"})
+    manner = MANNERS[name]
+    replica = make_replica(manner, {**COPY, "format": "connect-json"})
     create_both(replica, identity="FULL")
     replica.source.execute(mixed_types.insert(1, big=True), mixed_types.insert(2, edge=True))
-    replica.source.follow({**PLAIN.configuration, **unwrapping})
+    replica.source.follow({**manner.configuration, **unwrapping})
     for step in (ROWS, KEYS):
         replica.source.execute(*step)
         replica.load()
