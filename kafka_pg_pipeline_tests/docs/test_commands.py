@@ -36,6 +36,8 @@ ELSEWHERE = {
     "make test": "this very run: .ci/run calls it",
     "make lint": "the first step of make test",
     "python tools/mutations.py": "a quarter of an hour, by hand",
+    "python tools/lock_connect.py": "asks the registry for versions, by hand",
+    "python tools/sample_debezium.py": "writes what tests read, by hand",
 }
 # SQL that is run elsewhere, and where.
 SQL_ELSEWHERE = {"security.md": "test_security.py"}
