@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from kafka_pg_pipeline.domain.batches import EncodedBatch, WriteResult
 from kafka_pg_pipeline.domain.documents import Decoded
@@ -15,6 +15,7 @@ from kafka_pg_pipeline.domain.letters import (
 )
 from kafka_pg_pipeline.domain.offsets import Position, TopicIdentity, TopicSnapshot
 from kafka_pg_pipeline.domain.records import Record
+from kafka_pg_pipeline.domain.schemas import RegisteredSchema
 from kafka_pg_pipeline.domain.tables import Column, Evolved, TargetTable
 
 
@@ -58,6 +59,19 @@ class RecordReader(Protocol):
         """Release connections and threads; safe to call twice."""
 
 
+class SchemaRegistry(Protocol):
+    """Knows schemas by their ids.
+
+    Raises:
+        Rejected: it does not know that one.
+        RegistryUnavailableError: it did not answer in time.
+        AuthenticationError: it does not let us in.
+    """
+
+    def fetch_schema(self, schema_id: int) -> RegisteredSchema:
+        """The schema, with those that it refers to."""
+
+
 class RecordDecoder(Protocol):
     """Turns the bytes of a record's value, or of its key, into a JSON document.
 
@@ -69,6 +83,14 @@ class RecordDecoder(Protocol):
 
     def decode(self, data: bytes) -> Decoded:
         """What the bytes say; see ``Decoded``."""
+
+
+@runtime_checkable
+class TypedDecoder(RecordDecoder, Protocol):
+    """A decoder whose schemas say more of a new table's columns than values do."""
+
+    def column_types(self, data: bytes) -> Mapping[str, str]:
+        """PostgreSQL's types of some or all fields, by the schema of these bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """Which Kafka and which PostgreSQL: the file wins, then the environment, then the local stack."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
@@ -11,8 +11,14 @@ from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.local.errors import LocalStackError
 from kafka_pg_pipeline.local.stack import LocalEndpoints, LocalStack, default_home
 from kafka_pg_pipeline.settings.messages import explain
-from kafka_pg_pipeline.settings.models import KafkaSettings, PipelineSettings, PostgresSettings
+from kafka_pg_pipeline.settings.models import (
+    KafkaSettings,
+    PipelineSettings,
+    PostgresSettings,
+    SchemaRegistrySettings,
+)
 
+_REGISTRY_VARIABLE = "SCHEMA_REGISTRY_URL"
 _FILE = "the configuration file"
 _ENVIRONMENT = "the environment"
 _LOCAL = "the local stack"
@@ -32,12 +38,13 @@ FindStack = Callable[[], LocalEndpoints | None]
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Both servers, completely named, and who named each."""
+    """Both servers, completely named, and who named each; the registry where one is named."""
 
     kafka: KafkaSettings
     postgres: PostgresSettings
     kafka_named_by: str
     postgres_named_by: str
+    schema_registry: SchemaRegistrySettings = field(default_factory=SchemaRegistrySettings)
 
     @property
     def kafka_is_local(self) -> bool:
@@ -80,7 +87,8 @@ def resolve_endpoints(
     """
     kafka, kafka_named_by = _resolve_kafka(settings.kafka, environment, find_stack)
     postgres, postgres_named_by = _resolve_postgres(settings.postgres, environment, find_stack)
-    return Endpoints(kafka, postgres, kafka_named_by, postgres_named_by)
+    registry = _resolve_registry(settings.schema_registry, environment)
+    return Endpoints(kafka, postgres, kafka_named_by, postgres_named_by, registry)
 
 
 def _resolve_kafka(
@@ -113,6 +121,21 @@ def _resolve_postgres(
         "sslmode": "disable",
     }
     return postgres.model_copy(update=update), _LOCAL
+
+
+def _resolve_registry(
+    registry: SchemaRegistrySettings, environment: Mapping[str, str]
+) -> SchemaRegistrySettings:
+    url = environment.get(_REGISTRY_VARIABLE)
+    if registry.url or not url:
+        return registry
+    try:
+        return SchemaRegistrySettings.model_validate({**registry.model_dump(), "url": url})
+    except ValidationError:
+        raise ConfigurationError(
+            f"{_REGISTRY_VARIABLE}: this is no address of a schema registry; allowed: "
+            "http://host:port or https://host:port, without a login"
+        ) from None
 
 
 def _fill_in(postgres: PostgresSettings, environment: Mapping[str, str]) -> PostgresSettings:

@@ -20,7 +20,7 @@ from kafka_pg_pipeline.adapters.postgres.positions import PostgresPositions
 from kafka_pg_pipeline.adapters.postgres.replay import PostgresReplayer
 from kafka_pg_pipeline.adapters.postgres.writer import PostgresWriter
 from kafka_pg_pipeline.assembly.endpoints import Endpoints
-from kafka_pg_pipeline.assembly.formats import build_decoders
+from kafka_pg_pipeline.assembly.formats import open_decoders
 from kafka_pg_pipeline.domain.budgets import DeadLetterBudget
 from kafka_pg_pipeline.domain.tables import TableName, TargetTable
 from kafka_pg_pipeline.errors import TargetError
@@ -129,7 +129,7 @@ def open_session(
             PostgresCatalog(beside, stream=name, table=table, rules=stream.rules, key=stream.key),
         )
 
-        decoders = build_decoders(stream)
+        decoders = stack.enter_context(open_decoders(name, stream, endpoints.schema_registry))
 
         def open_writer(target: TargetTable) -> "closing[PostgresWriter]":
             return closing(

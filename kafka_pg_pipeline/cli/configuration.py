@@ -13,7 +13,12 @@ from kafka_pg_pipeline.cli.invocation import Invocation
 from kafka_pg_pipeline.cli.logs import keep_secret
 from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.settings.file import LoadedSettings, load_settings
-from kafka_pg_pipeline.settings.models import KafkaSettings, PostgresSettings, StreamSettings
+from kafka_pg_pipeline.settings.models import (
+    KafkaSettings,
+    PostgresSettings,
+    SchemaRegistrySettings,
+    StreamSettings,
+)
 
 
 @dataclass(frozen=True)
@@ -42,7 +47,8 @@ def read_configuration(invocation: Invocation) -> LoadedSettings:
     loaded = load_settings(named, os.environ)
     for name in loaded.secret_variables.values():
         keep_secret(os.environ.get(name))
-    keep_server_secrets(loaded.settings.kafka, loaded.settings.postgres)
+    settings = loaded.settings
+    keep_server_secrets(settings.kafka, settings.postgres, settings.schema_registry)
     return loaded
 
 
@@ -62,13 +68,15 @@ def use_configuration(loaded: LoadedSettings) -> Pipeline:
         ConfigurationError: see ``resolve_endpoints``.
     """
     endpoints = resolve_endpoints(loaded.settings, os.environ)
-    keep_server_secrets(endpoints.kafka, endpoints.postgres)
+    keep_server_secrets(endpoints.kafka, endpoints.postgres, endpoints.schema_registry)
     return Pipeline(loaded, endpoints)
 
 
-def keep_server_secrets(kafka: KafkaSettings, postgres: PostgresSettings) -> None:
+def keep_server_secrets(
+    kafka: KafkaSettings, postgres: PostgresSettings, registry: SchemaRegistrySettings
+) -> None:
     """Let no message show the servers' passwords, whoever wrote it."""
-    for secret in (kafka.sasl_password, postgres.password):
+    for secret in (kafka.sasl_password, postgres.password, registry.password):
         if isinstance(secret, SecretStr):
             keep_secret(secret.get_secret_value())
 

@@ -87,7 +87,7 @@ def doctor_command(
 
 def _resolve(loaded: LoadedSettings) -> Endpoints:
     endpoints = resolve_endpoints(loaded.settings, os.environ)
-    keep_server_secrets(endpoints.kafka, endpoints.postgres)
+    keep_server_secrets(endpoints.kafka, endpoints.postgres, endpoints.schema_registry)
     return endpoints
 
 

@@ -1,6 +1,6 @@
 """What Kafka Connect's JsonConverter writes: schema and payload, or a payload alone."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,12 +9,16 @@ import msgspec
 from kafka_pg_pipeline.domain.documents import Change, Decoded
 from kafka_pg_pipeline.domain.records import Reason, Stage
 from kafka_pg_pipeline.domain.verdicts import Rejected, Unfit
+from kafka_pg_pipeline.formats.avro import AvroDecoder
 from kafka_pg_pipeline.formats.connect_schema import (
     BadValueError,
     Rewrite,
     compile_schema,
+    describe_fields,
     split_object,
 )
+from kafka_pg_pipeline.formats.wire import has_schema_id
+from kafka_pg_pipeline.ports import SchemaRegistry
 
 _NULL = b"null"
 # A topic has few schemas, one for each change of its table.
@@ -39,21 +43,36 @@ class SchemaCache:
 class ConnectJsonDecoder:
     """Decodes values and keys; by their schema where they have one."""
 
-    def __init__(self) -> None:
+    def __init__(self, registry: SchemaRegistry | None = None) -> None:
         self._rewrites = SchemaCache(compile_schema)
+        self._types = SchemaCache(describe_fields)
+        self._avro = AvroDecoder(registry) if registry is not None else None
 
     def decode(self, data: bytes) -> Decoded:
         """The payload; none at all is a deletion, as Connect writes one.
 
+        With a registry, data in the wire format is Avro: AvroConverter's, where a user took that.
+
         Raises:
             Rejected: it is no JSON, or not what its schema says.
         """
+        if self._avro is not None and has_schema_id(data):
+            return self._avro.decode(data)
         with rejections():
             schema, payload = unwrap(data)
             rewrite: Rewrite | None = None if schema is None else self._rewrites[schema]
             if payload == _NULL:
                 return Decoded(None, Change.DELETE)
             return Decoded(payload if rewrite is None else rewrite(payload))
+
+    def column_types(self, data: bytes) -> Mapping[str, str]:
+        """PostgreSQL's types for the fields, where the data has a schema."""
+        if self._avro is not None and has_schema_id(data):
+            return self._avro.column_types(data)
+        with rejections():
+            schema, _ = unwrap(data)
+            described: Mapping[str, str] = {} if schema is None else self._types[schema]
+            return described
 
 
 def unwrap(data: bytes) -> tuple[bytes | None, bytes]:

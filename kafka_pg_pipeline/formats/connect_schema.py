@@ -11,12 +11,26 @@ from typing import Any
 
 import msgspec
 
-from kafka_pg_pipeline.formats.semantic_types import Convert, find_semantic_type
+from kafka_pg_pipeline.formats.semantic_types import Convert, find_column_type, find_semantic_type
 
 # A JSON text to the JSON text that it becomes.
 Rewrite = Callable[[bytes], bytes]
 Schema = Mapping[str, Any]
 
+_COLUMN_TYPES = {
+    "int8": "smallint",
+    "int16": "smallint",
+    "int32": "integer",
+    "int64": "bigint",
+    "float": "real",
+    "double": "double precision",
+    "boolean": "boolean",
+    "string": "text",
+    "bytes": "bytea",
+    "array": "jsonb",
+    "map": "jsonb",
+    "struct": "jsonb",
+}
 _NULL = b"null"
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_array = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -34,6 +48,17 @@ def compile_schema(schema: Schema) -> Rewrite | None:
     """
     rewrite = _compile(schema)
     return None if rewrite is None else _keep_null(rewrite)
+
+
+def describe_fields(schema: Schema) -> Mapping[str, str]:
+    """PostgreSQL's types for the fields of a struct."""
+    described = {field["field"]: _describe(field) for field in schema.get("fields", ())}
+    return {name: kind for name, kind in described.items() if kind is not None}
+
+
+def _describe(schema: Schema) -> str | None:
+    named = find_column_type(schema.get("name") or "", schema.get("parameters") or {})
+    return named or _COLUMN_TYPES.get(str(schema.get("type")))
 
 
 def compile_fields(schema: Schema) -> Mapping[str, Rewrite]:
@@ -118,13 +143,9 @@ def _convert_with(convert: Convert, read: Callable[[bytes], Any]) -> Rewrite:
         try:
             return _encode(convert(value))
         except (TypeError, ValueError, LookupError, AttributeError):
-            raise BadValueError(_describe(convert)) from None
+            raise BadValueError("not of the named type") from None
 
     return rewrite
-
-
-def _describe(convert: Convert) -> str:
-    return getattr(convert, "__name__", "value")
 
 
 def _reader(schema: Schema) -> Callable[[bytes], Any]:

@@ -1,6 +1,7 @@
 """Debezium's change events, unwrapped: the row as it is after the change, or that it is gone.
 
-A value is JSON, with the schema that Connect's JsonConverter adds or without it.
+A value is JSON, with the schema that Connect's JsonConverter adds or without it; or Avro in the
+wire format, where there is a registry.
 """
 
 from collections.abc import Mapping
@@ -10,15 +11,19 @@ import msgspec
 from kafka_pg_pipeline.domain.documents import Change, Decoded
 from kafka_pg_pipeline.domain.records import Reason, Stage
 from kafka_pg_pipeline.domain.verdicts import Rejected
+from kafka_pg_pipeline.formats.avro import AvroDecoder
 from kafka_pg_pipeline.formats.connect_json import SchemaCache, rejections, unwrap
 from kafka_pg_pipeline.formats.connect_schema import (
     Rewrite,
     Schema,
     compile_fields,
+    describe_fields,
     join_object,
     rewrite_fields,
     split_object,
 )
+from kafka_pg_pipeline.formats.wire import has_schema_id
+from kafka_pg_pipeline.ports import SchemaRegistry
 
 # What stands for an out-of-line value that the change left as it was, by the type of the column:
 # text, bytes, text[], numbers[] and uuid[].
@@ -27,6 +32,7 @@ _UNCHANGED = frozenset(
     {
         b'"%s"' % _UNCHANGED_TEXT,
         b'"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="',
+        b'"\\\\x%s"' % _UNCHANGED_TEXT.hex().encode(),
         b'["%s"]' % _UNCHANGED_TEXT,
         b"[" + b",".join(str(code).encode() for code in _UNCHANGED_TEXT) + b"]",
         b'["b68a35a7-17ad-35b3-af2a-ae46edb4545a"]',
@@ -47,8 +53,10 @@ _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 class DebeziumDecoder:
     """Decodes the value of a change event."""
 
-    def __init__(self) -> None:
+    def __init__(self, registry: SchemaRegistry | None = None) -> None:
         self._rewrites = SchemaCache(_compile_row)
+        self._types = SchemaCache(_describe_row)
+        self._avro = AvroDecoder(registry) if registry is not None else None
 
     def decode(self, data: bytes) -> Decoded:
         """The row behind a create, read or update; the row before a delete, if there is one.
@@ -60,7 +68,7 @@ class DebeziumDecoder:
             Rejected: it is no change event.
         """
         with rejections():
-            schema, payload = unwrap(data)
+            schema, payload = self._read(data)
             envelope = _decode_envelope(payload)
             rewrites = {} if schema is None else self._rewrites[schema]
             if envelope.op in _WRITES:
@@ -70,6 +78,26 @@ class DebeziumDecoder:
             if envelope.op == "t":
                 return Decoded(None, Change.TRUNCATE)
         raise Rejected(Stage.DECODE, Reason.UNDECODABLE)
+
+    def column_types(self, data: bytes) -> Mapping[str, str]:
+        """PostgreSQL's types for the columns of the row, where the event has a schema."""
+        if self._avro is not None and has_schema_id(data):
+            return self._avro.column_types(data, within="after")
+        with rejections():
+            schema, _ = unwrap(data)
+            described: Mapping[str, str] = {} if schema is None else self._types[schema]
+            return described
+
+    def _read(self, data: bytes) -> tuple[bytes | None, bytes]:
+        """The event, and its schema where its values are still to be read by that."""
+        if self._avro is None or not has_schema_id(data):
+            return unwrap(data)
+        return None, self._avro.decode(data).document or b""
+
+
+def _describe_row(schema: Schema) -> Mapping[str, str]:
+    rows = {field.get("field"): field for field in schema.get("fields", ())}
+    return describe_fields(rows.get("after") or {})
 
 
 def _compile_row(schema: Schema) -> Mapping[str, Rewrite]:

@@ -25,6 +25,7 @@ from kafka_pg_pipeline.domain.moments import (
 Convert = Callable[[Any], Any]
 Parameters = Mapping[str, str]
 
+_DECIMAL = "org.apache.kafka.connect.data.Decimal"
 # How Debezium writes PostgreSQL's infinities in microseconds; in milliseconds a thousandth of it.
 _INFINITE = {9_223_372_036_825_200_000: "infinity", -9_223_372_036_832_400_000: "-infinity"}
 # The length that Debezium gives a bit varying without one.
@@ -39,6 +40,15 @@ def find_semantic_type(name: str, parameters: Parameters) -> Convert | None:
     """
     make = _MAKERS.get(name)
     return None if make is None else make(parameters)
+
+
+def find_column_type(name: str, parameters: Parameters) -> str | None:
+    """PostgreSQL's type for values of a named type; None where the name says nothing of it."""
+    if name == _DECIMAL:
+        precision = parameters.get("connect.decimal.precision")
+        scale = parameters.get("scale", "0")
+        return "numeric" if precision is None else f"numeric({precision},{scale})"
+    return _COLUMN_TYPES.get(name)
 
 
 def format_decimal(unscaled: bytes, scale: int) -> msgspec.Raw:
@@ -108,7 +118,7 @@ def _always(convert: Convert) -> Callable[[Parameters], Convert]:
 
 
 _MAKERS: Mapping[str, Callable[[Parameters], Convert]] = {
-    "org.apache.kafka.connect.data.Decimal": _decimal,
+    _DECIMAL: _decimal,
     "org.apache.kafka.connect.data.Date": _always(format_days),
     "org.apache.kafka.connect.data.Time": _always(lambda count: format_time(count * 1000)),
     "org.apache.kafka.connect.data.Timestamp": _always(_local_milliseconds),
@@ -130,4 +140,32 @@ _MAKERS: Mapping[str, Callable[[Parameters], Convert]] = {
     "io.debezium.data.geometry.Point": _point,
     "io.debezium.data.geometry.Geometry": _geometry,
     "io.debezium.data.geometry.Geography": _geometry,
+}
+
+_COLUMN_TYPES = {
+    "org.apache.kafka.connect.data.Date": "date",
+    "org.apache.kafka.connect.data.Time": "time without time zone",
+    "org.apache.kafka.connect.data.Timestamp": "timestamp without time zone",
+    "io.debezium.time.Date": "date",
+    "io.debezium.time.IsoDate": "date",
+    "io.debezium.time.Time": "time without time zone",
+    "io.debezium.time.MicroTime": "time without time zone",
+    "io.debezium.time.NanoTime": "time without time zone",
+    "io.debezium.time.IsoTime": "time without time zone",
+    "io.debezium.time.ZonedTime": "time with time zone",
+    "io.debezium.time.Timestamp": "timestamp without time zone",
+    "io.debezium.time.MicroTimestamp": "timestamp without time zone",
+    "io.debezium.time.NanoTimestamp": "timestamp without time zone",
+    "io.debezium.time.IsoTimestamp": "timestamp without time zone",
+    "io.debezium.time.ZonedTimestamp": "timestamp with time zone",
+    "io.debezium.time.MicroDuration": "interval",
+    "io.debezium.time.NanoDuration": "interval",
+    "io.debezium.time.Interval": "interval",
+    "io.debezium.data.VariableScaleDecimal": "numeric",
+    "io.debezium.data.Bits": "bit varying",
+    "io.debezium.data.Json": "jsonb",
+    "io.debezium.data.Uuid": "uuid",
+    "io.debezium.data.geometry.Point": "point",
+    "io.debezium.data.geometry.Geometry": "text",
+    "io.debezium.data.geometry.Geography": "text",
 }

@@ -5,7 +5,7 @@ is there. Then the documents at hand are looked through once: a field may be ano
 one that is known, may go to the rest column or nowhere, or may get a column of its own.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -38,7 +38,7 @@ class DocumentDecoder:
     ``columns`` are those that the value fills, in the order of what ``decode`` returns; they may
     change with each call. ``untaken`` are the fields met so far that go nowhere for want of a
     column; another thread may look at them. ``foreign`` is what to say if none of the first fields
-    has a column.
+    has a column. ``fetch_types`` tells PostgreSQL types by field, where the records' schema does.
     """
 
     def __init__(
@@ -48,10 +48,12 @@ class DocumentDecoder:
         evolution: TableEvolution,
         *,
         foreign: str | None = None,
+        fetch_types: Callable[[], Mapping[str, str]] = dict,
     ) -> None:
         self._mapping = mapping
         self._evolution = evolution
         self._foreign = foreign
+        self._fetch_types = fetch_types
         self._at_hand: Sequence[bytes | None] = ()
         self._places: dict[str, Place] = {}
         self._unseen = False
@@ -181,7 +183,8 @@ class DocumentDecoder:
                 self._places[name] = self._fields.place(name)
         if new:
             columns = {name: self._place(name).column for name in new}
-            self._adopt(self._evolution.add(self._target, new, columns, seen))
+            known = self._fetch_types()
+            self._adopt(self._evolution.add(self._target, new, columns, seen, known))
             self._evolution.give_up(n for n in new if self._fields.place(n).fate is Fate.NEW)
         self._choose_spellings(seen)
         self._rebuild()

@@ -1,6 +1,6 @@
 """What records say, as JSON documents: their values, and their keys."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -8,7 +8,7 @@ from kafka_pg_pipeline.domain.documents import Change, Decoded
 from kafka_pg_pipeline.domain.records import Reason, Record, Stage
 from kafka_pg_pipeline.domain.verdicts import Rejected
 from kafka_pg_pipeline.pipeline.prepare import Preparation
-from kafka_pg_pipeline.ports import RecordDecoder
+from kafka_pg_pipeline.ports import RecordDecoder, TypedDecoder
 
 # The field of a value that is no object: a text, bytes, or a number.
 VALUE_FIELD = "value"
@@ -52,6 +52,20 @@ def read_values(
         if decoded and decoded.document is not None and decoded.change is Change.WRITE:
             documents.append(decoded.document)
     return documents
+
+
+def fetch_types(records: Sequence[Record], decoder: RecordDecoder | None) -> Mapping[str, str]:
+    """PostgreSQL types by field, by the schema of the last record that has one."""
+    if not isinstance(decoder, TypedDecoder):
+        return {}
+    for record in reversed(records):
+        try:
+            types = decoder.column_types(record.value) if record.value is not None else {}
+        except Rejected:
+            continue
+        if types:
+            return types
+    return {}
 
 
 def read_key(record: Record, decoder: RecordDecoder | None) -> bytes | None:

@@ -1,6 +1,6 @@
 """Records to COPY lines: one builder a batch, grouped by the columns that the lines fill."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from operator import attrgetter
@@ -16,7 +16,7 @@ from kafka_pg_pipeline.domain.verdicts import Rejected, Unfit
 from kafka_pg_pipeline.errors import KafkaUnavailableError
 from kafka_pg_pipeline.pipeline.decode_document import DocumentDecoder
 from kafka_pg_pipeline.pipeline.decode_json import UNSET
-from kafka_pg_pipeline.pipeline.documents import read_key, read_value
+from kafka_pg_pipeline.pipeline.documents import fetch_types, read_key, read_value
 from kafka_pg_pipeline.pipeline.encode_deletions import DeletionEncoder
 from kafka_pg_pipeline.pipeline.encode_record import RecordBlock, RecordWriter, RunContext
 from kafka_pg_pipeline.pipeline.latest_lines import LatestLines
@@ -35,12 +35,17 @@ class RowEncoder:
     ) -> None:
         self.shape = shape or RowShape()
         self._target = target
+        self._latest: Record | None = None
         others = [column for column in target.columns if not column.is_from_value]
         self.other_names = tuple(column.name for column in others)
         # The table of a topic without a record that may be read; see ``ensure_target``.
         self.is_blank = target.oid == 0 and not target.columns
         self.decoder = DocumentDecoder(
-            target, self.shape.mapping, self.shape.evolution, foreign=self.shape.foreign
+            target,
+            self.shape.mapping,
+            self.shape.evolution,
+            foreign=self.shape.foreign,
+            fetch_types=self._fetch_types,
         )
         self.record_writer = RecordWriter(others, context, self.shape.preparation.invalid_text)
         self.deletions = DeletionEncoder(target, context, self.shape)
@@ -61,7 +66,11 @@ class RowEncoder:
             Rejected: its value is not of the format, or cannot be prepared.
             RegistryUnavailableError: its schema could not be fetched.
         """
+        self._latest = record
         return read_value(record, self.shape.decoders.value, self.shape.preparation)
+
+    def _fetch_types(self) -> Mapping[str, str]:
+        return fetch_types([self._latest] if self._latest else [], self.shape.decoders.value)
 
     def encode(
         self, record: Record, decoded: Decoded, load_id: str

@@ -68,6 +68,7 @@ class TableEvolution:
         new: Mapping[str, set[str]],
         names: Mapping[str, str],
         beside: Iterable[str],
+        known: Mapping[str, str],
     ) -> TargetTable:
         """The table with columns for new fields, as far as these do not collide.
 
@@ -76,6 +77,7 @@ class TableEvolution:
             new: What is known of the new fields' types.
             names: The columns' names, by field.
             beside: All the fields of the records at hand, in the order in which they came.
+            known: PostgreSQL types by field, where the records' own schema tells them.
 
         Raises:
             TargetError: there would be too many, or the table does not take them.
@@ -92,7 +94,7 @@ class TableEvolution:
                 self._colliding.add(field)
                 continue
             taken.add(name.lower())
-            columns.append(column_of_field(field, name, kinds, self._mapping))
+            columns.append(column_of_field(field, name, kinds, self._mapping, known))
         if not columns or self._port is None:
             return target
         self._added += len(columns)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from decimal import Decimal, InvalidOperation
+from types import MappingProxyType
 
 import msgspec
 
@@ -47,17 +48,26 @@ _CATALOG_NAMES = {
 _decode = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
-def infer_columns(documents: Iterable[bytes | None], mapping: FieldMapping) -> tuple[Column, ...]:
+def infer_columns(
+    documents: Iterable[bytes | None],
+    mapping: FieldMapping,
+    known: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[Column, ...]:
     """Columns of the fields in order of first appearance, then the others that the file names.
 
     A field that any document of the sample has becomes a column; all are nullable. What is no JSON
     object is passed over: it will be a dead letter.
 
+    Args:
+        documents: The sample.
+        mapping: What the file says.
+        known: PostgreSQL types by field, where the records' own schema tells them.
+
     Raises:
         TargetError: two fields would become one column, or columns that differ in case only; or a
             field's name cannot be a column's.
     """
-    columns = columns_of_fields(gather_fields(documents), mapping)
+    columns = columns_of_fields(gather_fields(documents), mapping, known)
     made = {column.name for column in columns}
     others = [
         make_column(name, rule.type_name or "text", rule.source or ValueField(name), rule.unit)
@@ -76,7 +86,9 @@ def gather_fields(documents: Iterable[bytes | None]) -> dict[str, set[str]]:
     return seen
 
 
-def columns_of_fields(seen: Mapping[str, set[str]], mapping: FieldMapping) -> list[Column]:
+def columns_of_fields(
+    seen: Mapping[str, set[str]], mapping: FieldMapping, known: Mapping[str, str]
+) -> list[Column]:
     """Columns of a new table, for the fields that are to have one.
 
     Raises:
@@ -98,7 +110,7 @@ def columns_of_fields(seen: Mapping[str, set[str]], mapping: FieldMapping) -> li
         for other in others:
             if other != name:
                 raise TargetError(describe_collision(other, name))
-        columns[place.column] = column_of_field(name, place.column, kinds, mapping)
+        columns[place.column] = column_of_field(name, place.column, kinds, mapping, known)
     for name, rule in mapping.rules.items():
         rival = of_column.get(name.lower())
         if rule.source is None:
@@ -113,11 +125,14 @@ def columns_of_fields(seen: Mapping[str, set[str]], mapping: FieldMapping) -> li
 
 
 def column_of_field(
-    field: str, name: str, kinds: set[str], mapping: FieldMapping, default: str = "text"
+    field: str, name: str, kinds: set[str], mapping: FieldMapping, known: Mapping[str, str]
 ) -> Column:
-    """The column for a field whose values were of these kinds; the file's word on it wins."""
+    """The column for a field whose values were of these kinds.
+
+    The file's word on it wins, and then that of the records' schema.
+    """
     rule = mapping.rules.get(name, ColumnRule())
-    type_name = rule.type_name or (_choose_type(kinds) if kinds else default)
+    type_name = rule.type_name or known.get(field) or _choose_type(kinds)
     return make_column(name, type_name, ValueField(field), rule.unit)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.tables import Column, TableName, TargetTable
 from kafka_pg_pipeline.errors import TargetError
-from kafka_pg_pipeline.pipeline.documents import read_values
+from kafka_pg_pipeline.pipeline.documents import fetch_types, read_values
 from kafka_pg_pipeline.pipeline.infer import infer_columns
 from kafka_pg_pipeline.pipeline.mapping import FieldMapping
 from kafka_pg_pipeline.pipeline.prepare import preparation_of
@@ -24,7 +24,8 @@ def propose_columns(
 
     """
     documents = read_values(sample, decoders.value, preparation_of(stream))
-    columns = infer_columns(documents, FieldMapping.of(stream))
+    known = fetch_types(sample, decoders.value)
+    columns = infer_columns(documents, FieldMapping.of(stream), known)
     names = {column.name for column in columns}
     if lacking := [name for name in stream.key if name not in names]:
         raise TargetError(

@@ -8,7 +8,7 @@ import dagster as dg
 from pydantic import BaseModel, SecretStr
 
 from kafka_pg_pipeline.assembly.endpoints import Endpoints, resolve_endpoints
-from kafka_pg_pipeline.resources.kafka import KafkaResource
+from kafka_pg_pipeline.resources.kafka import REGISTRY_PREFIX, KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
 from kafka_pg_pipeline.settings.file import LoadedSettings
 from kafka_pg_pipeline.settings.models import PipelineSettings
@@ -21,10 +21,20 @@ def build_resources(
     variables = {
         key: name for key, name in loaded.secret_variables.items() if environment.get(name)
     }
+    settings = loaded.settings
     return {
-        "kafka": KafkaResource(**_fields(loaded.settings.kafka, KafkaResource, "kafka", variables)),
+        "kafka": KafkaResource(
+            **_fields(settings.kafka, KafkaResource, "kafka", variables),
+            **_fields(
+                settings.schema_registry,
+                KafkaResource,
+                "schema_registry",
+                variables,
+                prefix=REGISTRY_PREFIX,
+            ),
+        ),
         "postgres": PostgresResource(
-            **_fields(loaded.settings.postgres, PostgresResource, "postgres", variables)
+            **_fields(settings.postgres, PostgresResource, "postgres", variables)
         ),
     }
 
@@ -35,7 +45,12 @@ def find_endpoints(kafka: KafkaResource, postgres: PostgresResource) -> Endpoint
     Raises:
         ConfigurationError: a server is named nowhere.
     """
-    settings = PipelineSettings(kafka=kafka.settings(), postgres=postgres.settings(), streams={})
+    settings = PipelineSettings(
+        kafka=kafka.settings(),
+        postgres=postgres.settings(),
+        schema_registry=kafka.registry_settings(),
+        streams={},
+    )
     return resolve_endpoints(settings, os.environ)
 
 
@@ -44,15 +59,17 @@ def _fields(
     resource: type[dg.ConfigurableResource[Any]],
     section: str,
     variables: Mapping[str, str],
+    prefix: str = "",
 ) -> dict[str, Any]:
+    """What a section says, by the names of a resource's fields."""
     fields: dict[str, Any] = {}
-    for name in settings.model_fields_set & set(resource.model_fields):
+    for name in settings.model_fields_set:
         value = getattr(settings, name)
-        if isinstance(value, SecretStr):
+        if isinstance(value, SecretStr) or prefix + name not in resource.model_fields:
             continue
-        fields[name] = value if isinstance(value, (bool, int, float)) else str(value)
+        fields[prefix + name] = value if isinstance(value, (bool, int, float)) else str(value)
     for key, variable in variables.items():
         owner, _, name = key.partition(".")
         if owner == section:
-            fields[name] = dg.EnvVar(variable)
+            fields[prefix + name] = dg.EnvVar(variable)
     return fields

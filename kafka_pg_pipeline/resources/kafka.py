@@ -1,9 +1,13 @@
-"""The Dagster resource ``kafka``: how to reach the cluster; the adapters open the connections."""
+"""The Dagster resource ``kafka``: how to reach the cluster and its schemas; adapters connect."""
+
+from typing import Any
 
 import dagster as dg
 from pydantic import Field
 
-from kafka_pg_pipeline.settings.models import KafkaSettings
+from kafka_pg_pipeline.settings.models import KafkaSettings, SchemaRegistrySettings
+
+REGISTRY_PREFIX = "schema_registry_"
 
 
 class KafkaResource(dg.ConfigurableResource):  # type: ignore[type-arg] # no value of its own
@@ -21,6 +25,17 @@ class KafkaResource(dg.ConfigurableResource):  # type: ignore[type-arg] # no val
     ssl_keyfile: str | None = Field(None, description="PEM file of the client key")
     request_timeout_seconds: float = Field(15.0, description="longest wait for one answer")
     allow_insecure: bool = Field(default=False, description="permit SASL without TLS")
+    schema_registry_url: str = Field("", description="address; else SCHEMA_REGISTRY_URL")
+    schema_registry_username: str | None = Field(None, description="user name, where needed")
+    schema_registry_password: str | None = Field(
+        None, description="its password; give it as EnvVar", repr=False
+    )
+    schema_registry_cafile: str | None = Field(None, description="PEM file of the CA")
+    schema_registry_certfile: str | None = Field(None, description="PEM file of our certificate")
+    schema_registry_keyfile: str | None = Field(None, description="PEM file of our key")
+    schema_registry_request_timeout_seconds: float = Field(
+        10.0, description="longest wait for one answer"
+    )
 
     def settings(self) -> KafkaSettings:
         """What the adapters take.
@@ -28,7 +43,24 @@ class KafkaResource(dg.ConfigurableResource):  # type: ignore[type-arg] # no val
         Raises:
             pydantic.ValidationError: the fields contradict each other.
         """
-        given = {name: getattr(self, name) for name in type(self).model_fields}
         return KafkaSettings.model_validate(
-            {name: value for name, value in given.items() if value not in (None, "")}
+            {n: v for n, v in self._given().items() if not n.startswith(REGISTRY_PREFIX)}
         )
+
+    def registry_settings(self) -> SchemaRegistrySettings:
+        """What the adapter of the schema registry takes.
+
+        Raises:
+            pydantic.ValidationError: the fields contradict each other.
+        """
+        return SchemaRegistrySettings.model_validate(
+            {
+                name.removeprefix(REGISTRY_PREFIX): value
+                for name, value in self._given().items()
+                if name.startswith(REGISTRY_PREFIX)
+            }
+        )
+
+    def _given(self) -> dict[str, Any]:
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        return {name: value for name, value in given.items() if value not in (None, "")}

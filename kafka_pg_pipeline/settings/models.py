@@ -34,6 +34,7 @@ from kafka_pg_pipeline.settings.values import (
     Host,
     Metadata,
     NonEmpty,
+    RegistryUrl,
     SchemaName,
     Secret,
     Start,
@@ -45,7 +46,9 @@ from kafka_pg_pipeline.settings.values import (
 
 MEBIBYTE = 1024 * 1024
 AT_KEY = "at_key"
-Format = Literal["json", "connect-json", "debezium", "text", "bytes"]
+Format = Literal[
+    "json", "json-schema", "avro", "protobuf", "connect-json", "debezium", "text", "bytes"
+]
 # What tells which record a row is of.
 _VERSION = (MetadataField.PARTITION, MetadataField.OFFSET, MetadataField.INCARNATION)
 
@@ -160,6 +163,31 @@ class PostgresSettings(Settings):
     commit_timeout_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
         30.0, description="longest wait for COMMIT to answer before its outcome is looked up"
     )
+
+
+class SchemaRegistrySettings(Settings):
+    """How to reach a schema registry. An empty ``url`` counts as not named."""
+
+    url: RegistryUrl = Field(
+        "", description="http:// or https:// address; else SCHEMA_REGISTRY_URL"
+    )
+    username: str | None = Field(None, description="user name, where it asks for one")
+    password: Secret | None = Field(
+        None, description="its password; the file holds the variable's name alone"
+    )
+    cafile: FilePath | None = Field(None, description="PEM file of the CA; else the usual ones")
+    certfile: FilePath | None = Field(None, description="PEM file of the client certificate")
+    keyfile: FilePath | None = Field(None, description="PEM file of the client key")
+    request_timeout_seconds: Annotated[float, Field(ge=1, le=300)] = Field(
+        10.0, description="longest wait for one answer"
+    )
+
+    @model_validator(mode="after")
+    def _check_certificate(self) -> "SchemaRegistrySettings":
+        if bool(self.certfile) != bool(self.keyfile):
+            given = "certfile" if self.certfile else "keyfile"
+            raise _wrong(given, "certfile and keyfile go together")
+        return self
 
 
 class BatchSettings(Settings):
@@ -283,6 +311,9 @@ class StreamSettings(Settings):
         description="how record keys are encoded; else as the values of connect-json and debezium, "
         "and as text",
     )
+    schema_file: FilePath | None = Field(
+        None, description="Avro schema of values that carry none, in place of a registry"
+    )
     mode: Literal["append", "insert-ignore", "upsert"] = Field(
         "append",
         description="what becomes of a record: a row of its own, the row of its key unless there "
@@ -382,6 +413,8 @@ class StreamSettings(Settings):
             raise _wrong(f"columns.{twice[0]}", "`metadata` fills this column")
         if self.rest in names or self.rest in self.columns:
             raise _wrong("rest", "this column is filled by something else")
+        if self.schema_file is not None and self.format != "avro":
+            raise _wrong("schema_file", "only format: avro reads a schema from a file")
         self._check_mode()
         if self.dead_letters.topic == self.topic:
             raise _wrong("dead_letters.topic", "the stream reads this topic; name another one")
@@ -440,6 +473,10 @@ class PipelineSettings(Settings):
     postgres: PostgresSettings = Field(
         default_factory=lambda: PostgresSettings(),
         description="Where PostgreSQL is, and how to log in.",
+    )
+    schema_registry: SchemaRegistrySettings = Field(
+        default_factory=lambda: SchemaRegistrySettings(),
+        description="Where schemas are, for avro, protobuf and json-schema.",
     )
     streams: dict[StreamName, StreamSettings] = Field(
         description="Each stream is one topic into one table, under a name of your choice.",

@@ -109,6 +109,20 @@ def _refuse_address(host: str) -> str:
 Host = Annotated[str, AfterValidator(_refuse_address)]
 
 
+def _refuse_login(url: str) -> str:
+    # It is shown in messages.
+    if "@" in url:
+        raise ValueError("a login has keys of its own: username and password")
+    return url
+
+
+RegistryUrl = Annotated[
+    str,
+    AfterValidator(_refuse_login),
+    _text(r"^(https?://[^/\s]+(/\S*)?)?$", "an address as https://registry.example.com:8081"),
+]
+
+
 # -- sizes -----------------------------------------------------------------------------------------
 
 _SIZE = r"^([0-9][0-9_]{0,18}(\.[0-9]{1,9})?) ?(([KkMmGg]i?)?[Bb])?$"
