@@ -67,8 +67,8 @@ class StreamReplay:
         """Make rows of the unresolved letters that are meant, the oldest ``limit`` of them.
 
         Letters that are stored meanwhile are not taken. ``overwrite`` allows that an old record
-        takes the place of a newer one of its key. A ``dry_run`` does everything and rolls each
-        transaction back.
+        takes the place of a newer one of its key. A ``dry_run`` does everything but changing the
+        table's columns, and rolls each transaction back.
 
         Raises:
             TransientError: a passing fault outlasted its retries; what was committed stays.
@@ -83,7 +83,9 @@ class StreamReplay:
         if not overwrite:
             self._insist_on_order(replayer, wanted, last_id)
         limits = ChunkLimits(self._stream.batch.max_rows, self._stream.batch.max_bytes)
-        shape = shape_of(self._stream, self._evolution, self._decoders)
+        # What changes the table commits by itself: nothing that a dry run could take back.
+        evolution = None if dry_run else self._evolution
+        shape = shape_of(self._stream, evolution, self._decoders)
         encode = LetterEncoding(target, self._stream.topic, self._run_id, shape)
         counts, after_id = ReplayCounts(), 0
         while ids := replayer.choose(wanted, after_id, last_id, limits):

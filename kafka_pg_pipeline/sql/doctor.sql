@@ -14,7 +14,8 @@ SELECT has_database_privilege(current_database(), 'CREATE') AS create_schema,
        (SELECT bool_and(
                 has_table_privilege(class.oid, 'SELECT')
                 AND (class.relname = 'migration' OR has_table_privilege(class.oid, 'INSERT'))
-                AND (class.relname <> 'state' OR has_table_privilege(class.oid, 'UPDATE')))
+                AND (class.relname NOT IN ('state', 'dead_letter')
+                     OR has_table_privilege(class.oid, 'UPDATE')))
         FROM pg_class AS class
         JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
         WHERE namespace.nspname = %(pipeline_schema)s AND class.relkind = 'r')

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from kafka_pg_pipeline.domain.letters import LetterFilter, ReplayCounts, ReplayReport
+from kafka_pg_pipeline.domain.policies import Evolution
 from kafka_pg_pipeline.domain.records import Reason
 from kafka_pg_pipeline.domain.tables import MetadataField
 from kafka_pg_pipeline.errors import DeadLetterBudgetError, TargetError
@@ -206,6 +207,29 @@ def test_a_filter_says_which_letters_are_meant(
     assert replay(bench, wanted).counts.replayed == expected
     assert bench.query(OPEN) == [(3 - expected,)]
     bench.assert_exactly_once()
+
+
+def test_a_table_follows_replayed_records_and_a_dry_run_leaves_it(bench: Bench) -> None:
+    bench.create_topic()
+    bench.query(NARROW)
+    bench.produce([{"id": 1}, {"id": 2**40}, {"id": 2**41, "extra": "x"}], partition=one_partition)
+    frozen = bench.with_stream(evolution=Evolution.FREEZE)
+    assert frozen.load().counts.dead == 2
+    wide = bench.with_stream(evolution=Evolution.WIDEN)
+    assert replay(wide, dry_run=True).counts == ReplayCounts(0, 0, {"out_of_range": 2})
+    assert column_types(bench) == {"id": "integer"}
+    assert replay(wide).counts == ReplayCounts(2)
+    assert column_types(bench) == {"id": "bigint", "extra": "text"}
+    assert bench.query("SELECT extra FROM {table} WHERE id = 2^41") == [("x",)]
+    bench.assert_exactly_once()
+
+
+def column_types(bench: Bench) -> dict[str, str]:
+    found = bench.query(
+        "SELECT column_name, data_type FROM information_schema.columns WHERE table_schema = %s",
+        bench.stream.table.partition(".")[0],
+    )
+    return {name: kind for name, kind in found if not name.startswith("kafka_")}
 
 
 # -- modes that have a key --------------------------------------------------------------------

@@ -227,3 +227,21 @@ def test_a_table_that_has_no_schema_and_name(tmp_path: Path, table: str) -> None
     (line,) = refuse_text(tmp_path, f"streams:\n  a: {{topic: t, table: {table}}}\n")
     assert line.startswith("pipeline.yaml:2: streams.a.table: ")
     assert "allowed: schema.name, or name alone; without quotes" in line
+
+
+@pytest.mark.parametrize(
+    ("added", "place", "said"),
+    [
+        (
+            "dead_letters: {topic: shop.orders}",
+            "topic",
+            "the stream reads this topic; name another one",
+        ),
+        ("dead_letters: {topic: a b}", "topic", "allowed: a topic of letters, digits"),
+        ("dead_letters: {max_run_records: -1}", "max_run_records", "allowed: a whole number, 0"),
+    ],
+)
+def test_dead_letters_are_checked(tmp_path: Path, added: str, place: str, said: str) -> None:
+    (line,) = refuse_stream(tmp_path, added)
+    assert line.startswith(f"pipeline.yaml:5: streams.orders.dead_letters.{place}: ")
+    assert said in line
