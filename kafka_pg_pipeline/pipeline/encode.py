@@ -42,6 +42,9 @@ class RowEncoder:
         self.decoder = DocumentDecoder(
             target, self.shape.mapping, self.shape.evolution, foreign=self.shape.foreign
         )
+        self.takes_values_as_they_are = (
+            self.shape.decoders.value is None and self.shape.preparation.is_idle
+        )
         self.record_writer = RecordWriter(others, context, self.shape.preparation.invalid_text)
         self.deletions = DeletionEncoder(target, context, self.shape)
 
@@ -171,6 +174,13 @@ class BatchBuilder:
         self.records += len(records)
         self.record_bytes += sum(map(len, filter(None, values))) + sum(map(len, filter(None, keys)))
         self.record_bytes += sum(map(_count_bytes, filter(None, map(_fetch_headers, records))))
+        if self._encoder.takes_values_as_they_are and None not in values:
+            self._write(records, list(map(Decoded, values)))
+        else:
+            self._do(records)
+
+    def _do(self, records: Sequence[Record]) -> None:
+        """Do what each record says, in their order."""
         written: list[Record] = []
         decoded: list[Decoded] = []
         for record in records:
