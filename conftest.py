@@ -13,6 +13,7 @@ pytest_plugins = [
     "kafka_pg_pipeline_tests.fix_streams",
     "kafka_pg_pipeline_tests.fix_pooler",
     "kafka_pg_pipeline_tests.fix_proxy",
+    "kafka_pg_pipeline_tests.fix_connect",
 ]
 
 

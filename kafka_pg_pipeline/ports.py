@@ -6,6 +6,13 @@ from typing import Protocol
 
 from kafka_pg_pipeline.domain.batches import EncodedBatch, WriteResult
 from kafka_pg_pipeline.domain.documents import Decoded
+from kafka_pg_pipeline.domain.letters import (
+    ChunkLimits,
+    LetterFilter,
+    OpenedLetter,
+    ReplayCounts,
+    StoredRecord,
+)
 from kafka_pg_pipeline.domain.offsets import Position, TopicIdentity, TopicSnapshot
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.tables import Column, Evolved, TargetTable
@@ -150,3 +157,50 @@ class TargetEvolution(Protocol):
 
     def widen_column(self, name: str, type_name: str) -> Evolved:
         """Give the column that type, unless it has it."""
+
+
+class LetterEncoder(Protocol):
+    """Makes a batch of letters' records, by the stream's present mapping.
+
+    Its slices count the letters of each partition, from 0.
+    """
+
+    def __call__(self, records: Sequence[StoredRecord]) -> EncodedBatch: ...
+
+
+class LetterReplayer(Protocol):
+    """Makes rows of dead letters, each once. Raises what ``BatchWriter`` raises."""
+
+    def find_last(self, wanted: LetterFilter, limit: int | None) -> int:
+        """Id of the last unresolved letter that a replay of ``limit`` takes; 0 where none is."""
+
+    def choose(
+        self, wanted: LetterFilter, after_id: int, last_id: int, limits: ChunkLimits
+    ) -> tuple[int, ...]:
+        """Ids of the next letters, ascending, without a lock; empty where none is left."""
+
+    def has_deletes_since(self, wanted: LetterFilter, last_id: int) -> bool:
+        """Whether a record behind one of the letters may have deleted the row of its key."""
+
+    def replay(self, ids: Sequence[int], encode: LetterEncoder, *, rehearsal: bool) -> ReplayCounts:
+        """In one transaction: rows of those letters that nobody has resolved, and their marks."""
+
+
+class LetterCopies(Protocol):
+    """Which dead letters are not in the stream's topic of dead letters yet."""
+
+    def fetch_uncopied(self, after_id: int, limits: ChunkLimits) -> tuple[OpenedLetter, ...]:
+        """The next unresolved letters that were never copied, ascending by id."""
+
+    def mark_copied(self, ids: Sequence[int]) -> None:
+        """Remember that the broker has acknowledged them."""
+
+
+class LetterPublisher(Protocol):
+    """Puts dead letters on a topic.
+
+    Raises KafkaUnavailableError, TopicMissingError or AuthenticationError.
+    """
+
+    def publish(self, letters: Sequence[OpenedLetter]) -> tuple[int, ...]:
+        """Ids of the letters that all replicas have; the others are refused by the broker."""

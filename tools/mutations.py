@@ -28,9 +28,17 @@ _COMMIT = "kafka_pg_pipeline/adapters/postgres/commit.py"
 _POSITIONS = "kafka_pg_pipeline/sql/positions.sql"
 _PLANNING = "kafka_pg_pipeline/domain/planning.py"
 _READ = "kafka_pg_pipeline/pipeline/read.py"
+_LOAD = "kafka_pg_pipeline/pipeline/load.py"
+_MOVES = "kafka_pg_pipeline/adapters/postgres/moves.py"
+_LETTERS = "kafka_pg_pipeline/sql/letters.sql"
+_REPLAYER = "kafka_pg_pipeline/adapters/postgres/replay.py"
+_COPIER = "kafka_pg_pipeline/pipeline/copy_letters.py"
 _PROCESSES = "kafka_pg_pipeline_tests/faults/test_processes.py"
 _POSTGRES = "kafka_pg_pipeline_tests/faults/test_postgres.py"
 _LOG = "kafka_pg_pipeline_tests/delivery/test_log.py"
+_REPLAY = "kafka_pg_pipeline_tests/delivery/test_replay.py"
+_REPLAY_FAULTS = "kafka_pg_pipeline_tests/faults/test_replay.py"
+_DEAD_LETTERS = "kafka_pg_pipeline_tests/delivery/test_dead_letters.py"
 
 
 @dataclass(frozen=True)
@@ -168,6 +176,106 @@ MUTATIONS = (
             f"{_LOG}::test_a_recreated_topic_stops_the_stream_until_it_is_accepted[longer]",
             f"{_LOG}::test_a_topic_recreated_between_plan_and_write_is_noticed",
         ),
+    ),
+    Mutation(
+        "replay-without-the-letters-locks",
+        (
+            Edit(
+                _LETTERS,
+                """WHERE id = ANY (%(ids)s) AND resolved_at IS NULL
+ORDER BY id
+FOR UPDATE
+""",
+                """WHERE id = ANY (%(ids)s)
+ORDER BY id
+""",
+            ),
+            Edit(
+                _LETTERS,
+                "WHERE id = ANY (%(ids)s) AND resolved_at IS NULL\n\n-- name: mark_rejected",
+                "WHERE id = ANY (%(ids)s)\n\n-- name: mark_rejected",
+            ),
+        ),
+        (f"{_REPLAY_FAULTS}::test_of_replays_at_once_each_letter_has_one",),
+    ),
+    Mutation(
+        "replay-marked-by-another-transaction",
+        (
+            Edit(
+                _REPLAYER,
+                """        batch, entries = self._write(""",
+                """        cursor.execute("COMMIT")
+        begin(cursor, self._settings)
+        batch, entries = self._write(""",
+            ),
+            Edit(
+                _REPLAYER,
+                """        failpoints.reach("after_replay_write")
+""",
+                """        cursor.execute("COMMIT")
+        begin(cursor, self._settings)
+        failpoints.reach("after_replay_write")
+""",
+            ),
+        ),
+        (f"{_REPLAY_FAULTS}::test_a_replay_killed_before_commit_leaves_the_letters_as_they_were",),
+    ),
+    Mutation(
+        "replay-taken-for-lost",
+        (
+            Edit(
+                _REPLAYER,
+                "return any(resolved_by == self._run_id for (resolved_by,) in cursor.fetchall())",
+                "return False",
+            ),
+        ),
+        (f"{_REPLAY_FAULTS}::test_a_lost_answer_to_commit_is_resolved_to_committed",),
+    ),
+    Mutation(
+        "replay-while-positions-move",
+        (
+            Edit(
+                _REPLAYER,
+                """            cursor.execute(self._letters["lock_stream"], self._key)
+""",
+                "",
+            ),
+        ),
+        (f"{_REPLAY}::test_a_replay_waits_until_positions_were_moved",),
+    ),
+    Mutation(
+        "reset-keeps-letters",
+        (
+            Edit(
+                _MOVES,
+                """            self._delete_dead_letters(cursor, moves, states)
+""",
+                "",
+            ),
+        ),
+        (f"{_REPLAY}::test_letters_of_records_that_are_read_again_are_not_replayed_on_top",),
+    ),
+    Mutation(
+        "copies-marked-before-they-are-made",
+        (
+            Edit(
+                _COPIER,
+                """            copied = self._publisher.publish(letters)
+            failpoints.reach("after_letters_copied")
+            self._copies.mark_copied(copied)
+""",
+                """            self._copies.mark_copied([opened.letter.id for opened in letters])
+            failpoints.reach("after_letters_copied")
+            copied = self._publisher.publish(letters)
+""",
+            ),
+        ),
+        (f"{_REPLAY_FAULTS}::test_copies_cut_short_by_a_kill_are_made_by_the_next_run",),
+    ),
+    Mutation(
+        "budget-anew-with-each-round",
+        (Edit(_LOAD, "rejected_before=run.rejected", "rejected_before=0"),),
+        (f"{_DEAD_LETTERS}::test_rounds_of_one_run_share_its_budget",),
     ),
 )
 

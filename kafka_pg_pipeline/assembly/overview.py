@@ -23,12 +23,14 @@ _LAST_BATCHES = 5
 class StreamLag:
     """A stream's lag by partition; ``seconds`` is the age of its oldest readable record.
 
-    ``problem`` says why a run could not make it smaller.
+    ``dead_letters`` counts those of which nothing became yet. ``problem`` says why a run could not
+    make the lag smaller.
     """
 
     stream: str
     topic: str
     partitions: tuple[PartitionLag, ...]
+    dead_letters: int = 0
     problem: PipelineError | None = None
 
     @property
@@ -123,7 +125,15 @@ def fetch_lag(session: StreamSession, *, clock: Callable[[], float] = time.time)
     problem = find_problem(session, snapshot)
     if isinstance(problem, IncarnationChangedError):
         raise problem
-    return replace(measure_lag(session, snapshot, clock=clock), problem=problem)
+    lag = measure_lag(session, snapshot, clock=clock)
+    return replace(lag, dead_letters=count_dead_letters(session), problem=problem)
+
+
+def count_dead_letters(session: StreamSession) -> int:
+    """Dead letters of which nothing became yet."""
+    if not session.has_state:
+        return 0
+    return sum(partition.dead_letters for partition in session.inspection.fetch_partitions())
 
 
 def find_problem(session: StreamSession, snapshot: TopicSnapshot) -> PipelineError | None:

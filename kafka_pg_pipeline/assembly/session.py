@@ -4,23 +4,29 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kafka_pg_pipeline.adapters.kafka.inspector import KafkaInspector
+from kafka_pg_pipeline.adapters.kafka.letters import KafkaLetterPublisher
 from kafka_pg_pipeline.adapters.kafka.reader import open_reader_factory
 from kafka_pg_pipeline.adapters.postgres.catalog import PostgresCatalog
 from kafka_pg_pipeline.adapters.postgres.connection import Primary
 from kafka_pg_pipeline.adapters.postgres.evolution import PostgresEvolution
 from kafka_pg_pipeline.adapters.postgres.inspection import PostgresInspection
+from kafka_pg_pipeline.adapters.postgres.letters import PostgresLetters
 from kafka_pg_pipeline.adapters.postgres.migrations import fetch_pending, migrate
 from kafka_pg_pipeline.adapters.postgres.moves import OperatorMoves
 from kafka_pg_pipeline.adapters.postgres.positions import PostgresPositions
+from kafka_pg_pipeline.adapters.postgres.replay import PostgresReplayer
 from kafka_pg_pipeline.adapters.postgres.writer import PostgresWriter
 from kafka_pg_pipeline.assembly.endpoints import Endpoints
 from kafka_pg_pipeline.assembly.formats import build_decoders
 from kafka_pg_pipeline.domain.budgets import DeadLetterBudget
 from kafka_pg_pipeline.domain.tables import TableName, TargetTable
+from kafka_pg_pipeline.errors import TargetError
+from kafka_pg_pipeline.pipeline.copy_letters import LetterCopier
 from kafka_pg_pipeline.pipeline.load import LoaderPorts, StreamLoader
+from kafka_pg_pipeline.pipeline.replay import StreamReplay
 from kafka_pg_pipeline.pipeline.shape import RowShape, shape_of
 from kafka_pg_pipeline.ports import Decoders, ReaderFactory, TargetEvolution
 from kafka_pg_pipeline.settings.models import StreamSettings
@@ -41,6 +47,8 @@ class StreamSession:
     inspection: PostgresInspection
     moves: OperatorMoves
     loader: StreamLoader
+    letters: PostgresLetters
+    replay: StreamReplay
     pending_migrations: tuple[Migration, ...] = ()
 
     def shape(self, port: TargetEvolution) -> RowShape:
@@ -52,10 +60,24 @@ class StreamSession:
         """False only where a read-only session found no tables of the pipeline yet."""
         return all(migration.version > 1 for migration in self.pending_migrations)
 
+    def insist_on_current_tables(self) -> None:
+        """Refuse where a read-only session finds the pipeline's tables as an older version made.
+
+        Raises:
+            TargetError: naming what brings them up to date.
+        """
+        if self.pending_migrations and self.has_state:
+            raise TargetError(
+                "the pipeline's own tables were made by an older version and lack what is asked "
+                f"for: the next `kafka-pg load {self.name}`, or run in Dagster, brings them up to "
+                "date"
+            )
+
 
 def build_budget(stream: StreamSettings) -> DeadLetterBudget:
-    """How many records of a batch may be rejected."""
-    return DeadLetterBudget(stream.dead_letters.max_records, stream.dead_letters.max_share)
+    """How many records of a batch, and of a run, may be rejected."""
+    limits = stream.dead_letters
+    return DeadLetterBudget(limits.max_records, limits.max_share, limits.max_run_records)
 
 
 @contextmanager
@@ -123,9 +145,30 @@ def open_session(
                 )
             )
 
+        def open_replayer(target: TargetTable) -> PostgresReplayer:
+            return PostgresReplayer(
+                primary,
+                target,
+                stream=name,
+                topic=stream.topic,
+                run_id=run_id,
+                mode=stream.write_mode,
+            )
+
+        letters = PostgresLetters(primary, stream=name, topic=stream.topic)
         ports = LoaderPorts(
             inspector, open_reader, positions, catalog, evolution, open_writer, decoders, run_id
         )
+        if stream.dead_letters.topic is not None:
+            publisher = KafkaLetterPublisher(
+                endpoints.kafka,
+                stream.dead_letters.topic,
+                stream=name,
+                source=stream.topic,
+                client_id=client_id,
+            )
+            copier = LetterCopier(name, stream.dead_letters.topic, letters, publisher)
+            ports = replace(ports, copy_letters=copier.copy)
         yield StreamSession(
             name=name,
             stream=stream,
@@ -139,5 +182,15 @@ def open_session(
             ),
             moves=OperatorMoves(primary, stream=name, topic=stream.topic),
             loader=StreamLoader(name, stream, ports),
+            letters=letters,
+            replay=StreamReplay(
+                name,
+                stream,
+                run_id=run_id,
+                catalog=catalog,
+                evolution=evolution,
+                decoders=decoders,
+                open_replayer=open_replayer,
+            ),
             pending_migrations=pending,
         )

@@ -9,7 +9,13 @@ from kafka_pg_pipeline.assembly.overview import StreamLag, fetch_lag
 from kafka_pg_pipeline.cli.arguments import streams_argument
 from kafka_pg_pipeline.cli.configuration import open_pipeline
 from kafka_pg_pipeline.cli.invocation import Invocation, json_option, shared_options
-from kafka_pg_pipeline.cli.output import format_seconds, print_line, print_table, to_plain
+from kafka_pg_pipeline.cli.output import (
+    count_of,
+    format_seconds,
+    print_line,
+    print_table,
+    to_plain,
+)
 from kafka_pg_pipeline.cli.streams import show_each
 
 
@@ -55,8 +61,18 @@ def show_lag(lag: StreamLag) -> None:
         rows.append(("all", "", "", lag.readable, lag.blocked, age))
     columns = ("partition", "position", "end", "lag", "blocked", "lag in time")
     print_table(columns, rows, numbers=columns)
+    show_dead_letters(lag.stream, lag.dead_letters)
     if lag.problem is not None:
         print_line(f"cannot go on: {lag.problem}", style="red")
+
+
+def show_dead_letters(stream: str, count: int) -> None:
+    """How many there are and where to look, if there are any."""
+    if count:
+        print_line(
+            f"{count_of(count, 'dead letter')}: `kafka-pg dead-letters list {stream}` says why",
+            style="yellow",
+        )
 
 
 def plain_lag(lag: StreamLag) -> Any:

@@ -1,7 +1,6 @@
 """``kafka-pg reset``: moves a stream's position, in one transaction with an audit row."""
 
 from collections.abc import Mapping
-from datetime import datetime
 
 import click
 
@@ -10,6 +9,7 @@ from kafka_pg_pipeline.cli.arguments import dry_run_option, stream_argument
 from kafka_pg_pipeline.cli.invocation import Invocation, json_option, shared_options
 from kafka_pg_pipeline.cli.moves import opened_stream, show_moves
 from kafka_pg_pipeline.domain.offsets import TopicSnapshot
+from kafka_pg_pipeline.domain.written_times import parse_moment
 from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.pipeline.plan import freeze_plan
 
@@ -79,7 +79,7 @@ def resolve_destination(
         return {number: b.end_offset for number, b in bounds.items()}
     offsets = parse_offsets(destination, list(bounds))
     if offsets is None:
-        moment = parse_moment(destination)
+        moment = parse_moment("--to", destination, otherwise=f"none of {_FORMS}")
         found = session.inspector.fetch_offsets_at(snapshot.topic, round(moment.timestamp() * 1000))
         return {
             number: max(b.begin_offset, min(found[number], b.end_offset))
@@ -110,24 +110,6 @@ def parse_offsets(text: str, partitions: list[int]) -> Mapping[int, int] | None:
             raise ConfigurationError(f"--to: partition {number} is named twice")
         offsets[int(number)] = int(offset)
     return offsets
-
-
-def parse_moment(text: str) -> datetime:
-    """An ISO 8601 time with its zone.
-
-    Raises:
-        ConfigurationError: it is none.
-
-    """
-    try:
-        moment = datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text)
-    except ValueError:
-        raise ConfigurationError(f"--to: {text!r} is none of {_FORMS}") from None
-    if moment.tzinfo is None:
-        raise ConfigurationError(
-            f"--to: {text!r} has no zone: write {text}Z for UTC, or {text}+02:00"
-        )
-    return moment
 
 
 def _check_offset(snapshot: TopicSnapshot, number: int, offset: int) -> None:

@@ -9,7 +9,7 @@ from kafka_pg_pipeline.assembly.overview import StreamOverview, fetch_overview
 from kafka_pg_pipeline.cli.arguments import streams_argument
 from kafka_pg_pipeline.cli.configuration import open_pipeline
 from kafka_pg_pipeline.cli.invocation import Invocation, json_option, shared_options
-from kafka_pg_pipeline.cli.lag import plain_lag
+from kafka_pg_pipeline.cli.lag import plain_lag, show_dead_letters
 from kafka_pg_pipeline.cli.output import (
     count_of,
     format_bytes,
@@ -56,6 +56,7 @@ def show_overview(overview: StreamOverview) -> None:
         print_line(f"cannot go on: {overview.problem}", style="red")
     elif overview.lag is not None:
         print_line(_summarise(overview))
+    show_dead_letters(overview.stream, sum(part.dead_letters for part in overview.stored))
     if overview.batches:
         show_batches(overview.batches)
 

@@ -58,6 +58,7 @@ def verify_command(invocation: Invocation, streams: tuple[str, ...], *, as_json:
 def _verify(session: StreamSession) -> _Verified:
     if not session.has_state:
         return _Verified(session.name, Verification((), (), ()))
+    session.insist_on_current_tables()
     return _Verified(session.name, session.inspection.verify(session.catalog.fetch_target()))
 
 

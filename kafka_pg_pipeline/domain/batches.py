@@ -93,6 +93,7 @@ class EncodedBatch:
 
     ``settled`` counts by partition the records that need no writing: filtered, without effect, or
     overtaken by a truncate. ``truncates`` says that the table is emptied before the rows.
+    ``rejected_before`` counts the dead letters that its run has committed before.
     """
 
     batch_id: UUID
@@ -101,6 +102,7 @@ class EncodedBatch:
     dead_letters: tuple[DeadLetter, ...] = ()
     settled: Mapping[int, BatchCounts] = field(default_factory=dict)
     truncates: bool = False
+    rejected_before: int = 0
 
 
 class WriteStatus(str, Enum):

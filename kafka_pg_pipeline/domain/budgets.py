@@ -1,4 +1,4 @@
-"""How many rejected records a batch may hold before the mapping, not the data, is to blame."""
+"""How many records may be rejected before the mapping, not the data, is to blame."""
 
 from dataclasses import dataclass
 
@@ -11,42 +11,69 @@ _SHARE_COUNTS_FROM = 100
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterBudget:
-    """Limits for one batch: a number, and a share once the batch has 100 records."""
+    """Limits for a batch, a number and a share once it has 100 records; and for a whole run."""
 
     max_records: int
     max_share: float
+    max_run_records: int
 
     def allowance(self, batch: EncodedBatch) -> int:
         """Rejected records that this batch may hold."""
-        return self.allowance_of(sum(piece.visible for piece in batch.slices))
+        return min(self._batch_allowance(batch), self._left_of_run(batch))
 
     def allowance_of(self, visible: int) -> int:
-        """Rejected records that a batch of so many may hold."""
-        if visible < _SHARE_COUNTS_FROM:
-            return self.max_records
-        return min(self.max_records, int(visible * self.max_share))
+        """Rejected records that the first batch of a run may hold, of so many records."""
+        return min(self._share_of(visible), self.max_run_records)
 
     def left(self, batch: EncodedBatch, used: int) -> int:
         """How many more records may be rejected; never below zero."""
         return max(0, self.allowance(batch) - used)
 
     def check(self, batch: EncodedBatch) -> None:
-        """Raise when the batch holds more rejected records than it may.
+        """Raise when the batch, or its run with it, holds more rejected records than it may.
 
         Raises:
             DeadLetterBudgetError: naming the first coordinates and reason; nothing is written.
 
         """
         dead = len(batch.dead_letters)
-        allowed = self.allowance(batch)
-        if dead <= allowed:
+        if dead <= self.allowance(batch):
             return
-        first = min(batch.dead_letters, key=lambda letter: letter.record.offset)
-        where = f"partition {first.record.partition} offset {first.record.offset}"
-        column = f", column {first.column!r}" if first.column else ""
-        raise DeadLetterBudgetError(
-            f"{dead} or more records of one batch were rejected, {allowed} are allowed: the "
-            f"mapping is wrong, not the data. The first is {where} ({first.reason.value}{column}). "
-            "Nothing was moved; compare the table with `kafka-pg peek`, or raise "
-            "dead_letters.max_records and max_share of the stream"
+        if dead > self._batch_allowance(batch):
+            raise DeadLetterBudgetError(self._describe_batch(batch))
+        raise DeadLetterBudgetError(self._describe_run(batch))
+
+    def _batch_allowance(self, batch: EncodedBatch) -> int:
+        return self._share_of(sum(piece.visible for piece in batch.slices))
+
+    def _left_of_run(self, batch: EncodedBatch) -> int:
+        return max(0, self.max_run_records - batch.rejected_before)
+
+    def _share_of(self, visible: int) -> int:
+        if visible < _SHARE_COUNTS_FROM:
+            return self.max_records
+        return min(self.max_records, int(visible * self.max_share))
+
+    def _describe_batch(self, batch: EncodedBatch) -> str:
+        return (
+            f"{len(batch.dead_letters)} or more records of one batch were rejected, "
+            f"{self._batch_allowance(batch)} are allowed: the mapping is wrong, not the data. "
+            f"The first is {_first_rejected(batch)}. Nothing was moved; compare the table with "
+            "`kafka-pg peek`, or raise dead_letters.max_records and max_share of the stream"
         )
+
+    def _describe_run(self, batch: EncodedBatch) -> str:
+        return (
+            f"{batch.rejected_before + len(batch.dead_letters)} or more records of one run were "
+            f"rejected, {self.max_run_records} are allowed: the mapping is wrong, not the data. "
+            f"The first of this batch, which was not written, is {_first_rejected(batch)}. "
+            f"The run's earlier batches stay, with {batch.rejected_before} dead letters; see "
+            "`kafka-pg dead-letters list`, or raise dead_letters.max_run_records of the stream"
+        )
+
+
+def _first_rejected(batch: EncodedBatch) -> str:
+    first = min(batch.dead_letters, key=lambda letter: letter.record.offset)
+    where = f"partition {first.record.partition} offset {first.record.offset}"
+    column = f", column {first.column!r}" if first.column else ""
+    return f"{where} ({first.reason.value}{column})"

@@ -27,6 +27,8 @@ Parameters = Mapping[str, str]
 
 # How Debezium writes PostgreSQL's infinities in microseconds; in milliseconds a thousandth of it.
 _INFINITE = {9_223_372_036_825_200_000: "infinity", -9_223_372_036_832_400_000: "-infinity"}
+# The length that Debezium gives a bit varying without one.
+_ANY_LENGTH = 2_147_483_647
 _SIGNED_YEAR = re.compile(r"([+-])(\d{4,})(-.*)", re.DOTALL)
 
 
@@ -41,9 +43,9 @@ def find_semantic_type(name: str, parameters: Parameters) -> Convert | None:
 
 def format_decimal(unscaled: bytes, scale: int) -> msgspec.Raw:
     """A decimal from its two's complement, most significant byte first, as a JSON number."""
-    number = int.from_bytes(unscaled, "big", signed=True)
-    digits = tuple(map(int, str(abs(number))))
-    return msgspec.Raw(format(Decimal((int(number < 0), digits, -scale)), "f").encode())
+    # Decimal takes an integer of any length; int itself writes no more than 4300 digits.
+    sign, digits, _ = Decimal(int.from_bytes(unscaled, "big", signed=True)).as_tuple()
+    return msgspec.Raw(format(Decimal((sign, digits, -scale)), "f").encode())
 
 
 def _decimal(parameters: Parameters) -> Convert:
@@ -68,11 +70,12 @@ def _local_nanoseconds(count: int) -> str:
 
 
 def _bits(parameters: Parameters) -> Convert:
-    length = int(parameters.get("length", "0"))
+    """The type's length, as bit(n) needs it; that of a single bit varying is lost in Debezium."""
+    length = int(parameters.get("length", _ANY_LENGTH))
 
     def convert(data: bytes) -> str:
         text = format(int.from_bytes(data, "little"), "b")
-        return text.zfill(min(length, 8 * len(data)))
+        return text if length == _ANY_LENGTH else text.zfill(length)
 
     return convert
 

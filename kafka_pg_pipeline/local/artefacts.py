@@ -63,7 +63,16 @@ def fetch_kafka_jars(
     Raises:
         LocalStackError: A jar cannot be had, or is another one than was locked.
     """
-    locked_jars = read_lock(kafka_version)
+    return fetch_jars(read_lock(kafka_version), cache=cache, progress=progress)
+
+
+def fetch_jars(
+    locked_jars: Sequence[LockedJar],
+    *,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> list[Path]:
+    """The same for the jars of any lock."""
     root = default_cache() if cache is None else cache
     with explaining(root, cure=_CACHE_CURE):
         make_private_directory(root)

@@ -87,11 +87,8 @@ def parse_lock(text: str) -> list[LockedJar]:
     return jars
 
 
-def format_lock(kafka_version: str, jars: Iterable[LockedJar]) -> str:
-    """Format the text of a lock file."""
-    lines = [
-        f"# Apache Kafka {kafka_version}: group:artifact:version sha256.",
-        f"# Written by: python -m kafka_pg_pipeline.local.resolve {kafka_version}",
-    ]
+def format_lock(title: str, command: str, jars: Iterable[LockedJar]) -> str:
+    """Format the text of a lock file; it begins with what is locked and what wrote it."""
+    lines = [f"# {title}: group:artifact:version sha256.", f"# Written by: {command}"]
     lines += [f"{jar.group}:{jar.artifact}:{jar.version} {jar.sha256}" for jar in jars]
     return "\n".join(lines) + "\n"

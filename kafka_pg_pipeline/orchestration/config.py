@@ -3,6 +3,9 @@
 import dagster as dg
 from pydantic import Field
 
+from kafka_pg_pipeline.domain.letters import LetterFilter
+from kafka_pg_pipeline.domain.records import Reason
+from kafka_pg_pipeline.domain.written_times import parse_moment
 from kafka_pg_pipeline.errors import ConfigurationError
 
 # A run that was given no time of its own starts no batch after this, and the next run goes on:
@@ -49,6 +52,42 @@ class ConsumeConfig(LimitsConfig):
     """Which stream to load, and the limits of the run."""
 
     stream: str | None = Field(None, description="stream of the file; the demo stream if unset")
+
+
+class ReplayConfig(dg.Config):
+    """Which dead letters to replay: all of the stream's, or those that meet what is set."""
+
+    stream: str | None = Field(None, description="stream of the file; the demo stream if unset")
+    reason: str | None = Field(None, description="reason code, as invalid_json or wrong_type")
+    since: str | None = Field(
+        None, description="stored at or after this time with its zone, as 2026-01-31T12:00:00Z"
+    )
+    until: str | None = Field(None, description="stored before this time with its zone")
+    limit: int | None = Field(None, description="the oldest so many at most")
+    overwrite: bool = Field(
+        default=False, description="in upsert, even where a newer row could be overwritten"
+    )
+
+    def build_filter(self) -> LetterFilter:
+        """What the configuration means.
+
+        Raises:
+            ConfigurationError: naming the entry that is wrong.
+        """
+        check_limits(limit=self.limit)
+        return LetterFilter(
+            reason=_parse_reason(self.reason) if self.reason else None,
+            since=parse_moment("run configuration: since", self.since) if self.since else None,
+            until=parse_moment("run configuration: until", self.until) if self.until else None,
+        )
+
+
+def _parse_reason(text: str) -> Reason:
+    try:
+        return Reason(text)
+    except ValueError:
+        known = ", ".join(reason.value for reason in Reason)
+        raise ConfigurationError(f"run configuration: reason {text!r} is none of {known}") from None
 
 
 def check_limits(**limits: float | None) -> None:

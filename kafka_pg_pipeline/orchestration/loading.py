@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Sequence
 
 import dagster as dg
 
@@ -12,7 +13,7 @@ from kafka_pg_pipeline.domain.reports import LoadReport
 from kafka_pg_pipeline.orchestration.config import USUAL_SECONDS, LimitsConfig
 from kafka_pg_pipeline.orchestration.failures import dagster_failures
 from kafka_pg_pipeline.orchestration.metadata import MetadataMap, describe_plan, describe_report
-from kafka_pg_pipeline.orchestration.streams import tag_run
+from kafka_pg_pipeline.orchestration.streams import find_retried_runs, tag_run
 from kafka_pg_pipeline.pipeline.plan import freeze_plan
 from kafka_pg_pipeline.resources.build import find_endpoints
 from kafka_pg_pipeline.resources.kafka import KafkaResource
@@ -46,17 +47,20 @@ def load_plan(
     *,
     run_id: str,
     log: logging.Logger,
+    retried_runs: Sequence[str] = (),
 ) -> LoadReport:
     """Load what the plan allows, from where PostgreSQL says.
 
     A plan that is carried out again, by a retry or a re-execution, is harmless for that reason.
-    A cancelled run leaves the batch in flight by rolling it back.
+    A cancelled run leaves the batch in flight by rolling it back. The budget of rejected records
+    is one for the run, its own earlier attempts and ``retried_runs``.
     """
     with (
         dagster_failures(plan.stream, stream),
         open_session(plan.stream, stream, endpoints, run_id=run_id) as session,
     ):
-        report = session.loader.load(plan, stop=threading.Event())
+        rejected = session.inspection.count_rejected((run_id, *retried_runs))
+        report = session.loader.load(plan, stop=threading.Event(), rejected_before=rejected)
         # A retry within the run knows of its own batches alone; the ledger knows of all.
         report = report.with_totals(*session.inspection.fetch_run_totals(run_id))
     log.info(
@@ -108,7 +112,14 @@ def load_in_op(
     """What a ``load`` op does: load the plan and describe what landed; returns the description."""
     with dagster_failures(plan.stream, stream):
         endpoints = find_endpoints(kafka, postgres)
-    report = load_plan(plan, stream, endpoints, run_id=context.run_id, log=context.log)
+    report = load_plan(
+        plan,
+        stream,
+        endpoints,
+        run_id=context.run_id,
+        log=context.log,
+        retried_runs=find_retried_runs(context.run, context.instance),
+    )
     metadata = describe_report(report)
     context.add_output_metadata(dict(metadata))
     return metadata

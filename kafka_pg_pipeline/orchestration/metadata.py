@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from kafka_pg_pipeline.domain.letters import ReplayReport
 from kafka_pg_pipeline.domain.planning import LoadPlan, count_blocked
 from kafka_pg_pipeline.domain.reports import LoadReport, PartitionTotals
 
@@ -58,6 +59,25 @@ def describe_report(report: LoadReport) -> MetadataMap:
     if report.warnings:
         metadata["kafka/warnings"] = dg.MetadataValue.md("\n".join(report.warnings))
     return metadata
+
+
+def describe_replay(report: ReplayReport) -> MetadataMap:
+    """Metadata of a replay: what landed, and what stays by its reason."""
+    records = [
+        dg.TableRecord({"reason": reason, "dead letters": count})
+        for reason, count in report.counts.rejected.items()
+    ]
+    schema = dg.TableSchema(
+        [dg.TableColumn("reason", "string"), dg.TableColumn("dead letters", "int")]
+    )
+    return {
+        "dagster/table_name": dg.MetadataValue.text(report.table),
+        "kafka/topic": dg.MetadataValue.text(report.topic),
+        "kafka/replayed": dg.MetadataValue.int(report.counts.replayed),
+        "kafka/without_effect": dg.MetadataValue.int(report.counts.ignored),
+        "kafka/still_rejected": dg.MetadataValue.int(report.counts.still_rejected),
+        "kafka/rejected_by_reason": dg.MetadataValue.table(records, schema=schema),
+    }
 
 
 def _describe_partition(total: PartitionTotals) -> dg.TableRecord:

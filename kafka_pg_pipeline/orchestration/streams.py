@@ -12,6 +12,9 @@ from kafka_pg_pipeline.settings.models import StreamSettings
 _DEMO = "demo"
 # Runs carry it, so that the sensor and the queue's limits know which stream a run loads.
 STREAM_TAG = "kafka_pg/stream"
+# Dagster's own; the second is on runs that its run_retries have launched.
+_PARENT_TAG = "dagster/parent_run_id"
+_RETRY_TAG = "dagster/retry_number"
 
 
 def tag_run(context: dg.OpExecutionContext, stream: str) -> None:
@@ -22,6 +25,19 @@ def tag_run(context: dg.OpExecutionContext, stream: str) -> None:
     """
     if context.run.tags.get(STREAM_TAG) != stream:
         context.instance.add_run_tags(context.run_id, {STREAM_TAG: stream})
+
+
+def find_retried_runs(run: dg.DagsterRun, instance: dg.DagsterInstance) -> tuple[str, ...]:
+    """Ids of the runs that this one retries by itself, as ``run_retries`` of the instance asks.
+
+    A run that somebody re-executed is none of them: a person has looked.
+    """
+    found: list[str] = []
+    current: dg.DagsterRun | None = run
+    while current is not None and {_PARENT_TAG, _RETRY_TAG} <= current.tags.keys():
+        found.append(current.tags[_PARENT_TAG])
+        current = instance.get_run_by_id(found[-1])
+    return tuple(found)
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,10 @@ _SHORT_LOG_LOOKS = 3
 
 @dataclass(frozen=True)
 class LoaderPorts:
-    """The outside world of one stream's loader; the caller opens and closes it."""
+    """The outside world of one stream's loader; the caller opens and closes it.
+
+    ``copy_letters`` copies dead letters that are committed, and returns warnings.
+    """
 
     inspector: TopicInspector
     open_reader: ReaderFactory
@@ -79,6 +82,7 @@ class LoaderPorts:
     open_writer: Callable[[TargetTable], AbstractContextManager[BatchWriter]]
     decoders: Decoders
     run_id: str
+    copy_letters: Callable[[], tuple[str, ...]] = lambda: ()
 
 
 @dataclass
@@ -88,6 +92,7 @@ class _Run:
     snapshot: TopicSnapshot
     records_left: int | None
     shape: RowShape
+    rejected_before: int = 0
     totals: tuple[PartitionTotals, ...] = ()
     batches: int = 0
     warnings: list[str] = field(default_factory=list)
@@ -95,6 +100,11 @@ class _Run:
     gaps: int = 0
     lag_before: int | None = None
     untaken: frozenset[str] = frozenset()
+
+    @property
+    def rejected(self) -> int:
+        """Dead letters that were committed, those of earlier attempts included."""
+        return self.rejected_before + sum(total.counts.dead for total in self.totals)
 
     def add(self, result: WriteResult) -> None:
         self.totals = add_entries(self.totals, result.entries)
@@ -113,9 +123,17 @@ class StreamLoader:
         self._ports = ports
 
     def load(
-        self, plan: LoadPlan, *, stop: StopSignal, listener: ProgressListener = lambda _: None
+        self,
+        plan: LoadPlan,
+        *,
+        stop: StopSignal,
+        listener: ProgressListener = lambda _: None,
+        rejected_before: int = 0,
     ) -> LoadReport:
         """Load what the plan allows; every committed batch is reported to ``listener``.
+
+        ``rejected_before`` counts the dead letters of earlier attempts at the same run, so that
+        its budget does not begin anew with each of them.
 
         Raises:
             TransientError: a passing fault outlasted its retries; what was committed stays.
@@ -125,7 +143,7 @@ class StreamLoader:
         started = time.monotonic()
         rule = StopRule(stop, plan.max_seconds)
         shape = shape_of(self._stream, self._ports.evolution, self._ports.decoders)
-        run = _Run(plan.snapshot, plan.max_records, shape)
+        run = _Run(plan.snapshot, plan.max_records, shape, rejected_before)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(TransientError),
             stop=_gave_up(run),
@@ -133,8 +151,10 @@ class StreamLoader:
             before_sleep=self._log_retry,
             reraise=True,
         )
+        self._ports.copy_letters()  # those of a run that ended before it could
         with rare_collection():
             retrying(self._load_rounds, run, rule, listener)
+        run.warnings += self._ports.copy_letters()
         lag_after = count_available(self._ports.positions.fetch_positions(), run.snapshot)
         return LoadReport(
             stream=self._name,
@@ -281,7 +301,7 @@ class StreamLoader:
             over,
         ):
             for batch in batches:
-                result = self._write(batch, writer)
+                result = self._write(replace(batch, rejected_before=run.rejected), writer)
                 if result.status is WriteStatus.FENCED:
                     run.fenced += 1
                     return result.status

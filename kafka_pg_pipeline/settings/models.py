@@ -179,10 +179,11 @@ class BatchSettings(Settings):
 
 
 class DeadLetterSettings(Settings):
-    """How many rejected records one batch may hold before the run fails instead.
+    """How many records may be rejected before the run fails instead, and where copies go.
 
     A batch is over budget when it holds more than ``max_records``, or more than ``max_share`` of
-    its records once it has at least 100 of them.
+    its records once it has at least 100 of them; or when its run would have more than
+    ``max_run_records`` with it.
     """
 
     max_records: Annotated[int, Field(ge=0)] = Field(
@@ -190,6 +191,14 @@ class DeadLetterSettings(Settings):
     )
     max_share: Annotated[float, Field(ge=0, le=1)] = Field(
         0.10, description="share of a batch that may be rejected, once it has 100 records"
+    )
+    max_run_records: Annotated[int, Field(ge=0)] = Field(
+        1_000,
+        description="rejected records in one run, its retries included; the batch that would "
+        "exceed it fails the run",
+    )
+    topic: TopicName | None = Field(
+        None, description="existing topic that dead letters are copied to after their commit"
     )
 
 
@@ -346,7 +355,8 @@ class StreamSettings(Settings):
         description="size of one transaction; the limit that is met first ends it",
     )
     dead_letters: DeadLetterSettings = Field(
-        default_factory=lambda: DeadLetterSettings(), description="budget of rejected records"
+        default_factory=lambda: DeadLetterSettings(),
+        description="budget of rejected records, and where copies of them go",
     )
     schedule: CronText | None = Field(
         None, description="when load_NAME_schedule runs, in UTC; off until it is turned on"
@@ -369,6 +379,8 @@ class StreamSettings(Settings):
         if self.rest in names or self.rest in self.columns:
             raise _wrong("rest", "this column is filled by something else")
         self._check_mode()
+        if self.dead_letters.topic == self.topic:
+            raise _wrong("dead_letters.topic", "the stream reads this topic; name another one")
         return self
 
     def _check_mode(self) -> None:

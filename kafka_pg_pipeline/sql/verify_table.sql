@@ -1,5 +1,6 @@
 -- name: twice
--- Offsets that are both a row and a dead letter; the offset columns of the table are named here.
+-- Offsets that are both a row and a dead letter, unless it was replayed; the offset columns of the
+-- table are named here.
 SELECT letter.partition, letter.record_offset AS at, 'the offset is a row and a dead letter' AS finding
 FROM {schema}.dead_letter AS letter
 JOIN {target} AS target
@@ -8,6 +9,25 @@ JOIN {schema}.state AS state
     ON state.stream = letter.stream AND state.topic = letter.topic
    AND state.partition = letter.partition AND state.incarnation = letter.incarnation
 WHERE letter.stream = %(stream)s AND letter.topic = %(topic)s AND state.incarnation = 1
+  AND letter.resolution IS DISTINCT FROM 'replayed'
+
+-- name: replayed
+-- Replayed dead letters of which there is no row, as far as the present epoch goes.
+SELECT letter.partition, letter.record_offset AS at,
+       format('dead letter %%s was replayed and is not in the table', letter.id) AS finding
+FROM {schema}.dead_letter AS letter
+JOIN {schema}.state AS state USING (stream, topic, partition, incarnation)
+JOIN {schema}.epoch AS epoch
+    ON epoch.stream = state.stream AND epoch.topic = state.topic
+   AND epoch.partition = state.partition AND epoch.incarnation = state.incarnation
+   AND epoch.epoch = state.epoch
+WHERE letter.stream = %(stream)s AND letter.topic = %(topic)s AND letter.incarnation = 1
+  AND letter.resolution = 'replayed' AND letter.record_offset >= epoch.start_offset
+  AND NOT EXISTS (
+      SELECT FROM {target} AS target
+      WHERE target.{partition} = letter.partition AND target.{offset} = letter.record_offset)
+ORDER BY letter.partition, letter.record_offset
+LIMIT 100
 
 -- name: duplicates
 -- Offsets that occur twice in the table, as far as one incarnation goes.
@@ -23,10 +43,16 @@ ORDER BY 1, 2
 LIMIT 100
 
 -- name: row_counts
--- Partitions whose table holds another number of rows than the ledger of the present epoch counts.
+-- Partitions whose table holds another number of rows than the ledger of the present epoch counts,
+-- replayed dead letters on top.
 WITH counted AS (
     SELECT state.partition, epoch.start_offset, state.next_offset,
-           coalesce(sum(ledger.rows), 0)::bigint AS rows
+           coalesce(sum(ledger.rows), 0)::bigint AS rows,
+           (SELECT count(*) FROM {schema}.dead_letter AS letter
+            WHERE letter.stream = %(stream)s AND letter.topic = %(topic)s
+              AND letter.partition = state.partition AND letter.incarnation = 1
+              AND letter.record_offset >= epoch.start_offset
+              AND letter.resolution = 'replayed') AS replayed
     FROM {schema}.state AS state
     JOIN {schema}.epoch AS epoch USING (stream, topic, partition, incarnation, epoch)
     LEFT JOIN {schema}.ledger AS ledger USING (stream, topic, partition, incarnation, epoch)
@@ -41,9 +67,9 @@ present AS (
     GROUP BY counted.partition
 )
 SELECT counted.partition, counted.next_offset AS at,
-       format('the ledger counts %%s rows, the table holds %%s',
-              counted.rows, coalesce(present.rows, 0)) AS finding
+       format('the ledger counts %%s rows and %%s replayed, the table holds %%s',
+              counted.rows, counted.replayed, coalesce(present.rows, 0)) AS finding
 FROM counted
 LEFT JOIN present USING (partition)
-WHERE counted.rows <> coalesce(present.rows, 0)
+WHERE counted.rows + counted.replayed <> coalesce(present.rows, 0)
 ORDER BY counted.partition

@@ -15,7 +15,7 @@ from kafka_pg_pipeline_tests.batches import slice_of
 from kafka_pg_pipeline_tests.encoding import FakeRecord, encode
 from kafka_pg_pipeline_tests.fix_streams import Bench
 
-_NO_LIMIT = DeadLetterBudget(max_records=1_000_000, max_share=1.0)
+_NO_LIMIT = DeadLetterBudget(max_records=1_000_000, max_share=1.0, max_run_records=1_000_000)
 
 
 @dataclass

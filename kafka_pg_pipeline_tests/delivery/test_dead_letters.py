@@ -1,11 +1,13 @@
 """Records that cannot become rows: stored with their batch, neighbours landed, within a budget."""
 
+import threading
 from typing import Any
 
 import pytest
 from confluent_kafka import Producer
 from pydantic import SecretStr
 
+from kafka_pg_pipeline.domain.batches import WriteResult
 from kafka_pg_pipeline.errors import (
     AuthenticationError,
     ContentionError,
@@ -13,6 +15,7 @@ from kafka_pg_pipeline.errors import (
     InvariantError,
 )
 from kafka_pg_pipeline.pipeline import load
+from kafka_pg_pipeline.pipeline.plan import freeze_plan
 from kafka_pg_pipeline.settings.models import BatchSettings, DeadLetterSettings
 from kafka_pg_pipeline_tests.fix_streams import Bench
 
@@ -135,7 +138,7 @@ def test_a_missing_right_is_no_records_fault(bench: Bench) -> None:
     bench.produce([{"id": 1}])
     bench.load()
     positions = bench.positions()
-    bench.produce([{"id": 2}])
+    bench.produce([{"id": 2}, b"broken", {"id": "abc"}])
     role = f"r_{bench.name}"
     schema, pipeline = bench.stream.table.partition(".")[0], bench.endpoints.postgres.schema_name
     bench.query(f"CREATE ROLE {role} LOGIN PASSWORD 'secret'")
@@ -150,6 +153,46 @@ def test_a_missing_right_is_no_records_fault(bench: Bench) -> None:
     finally:
         bench.query(f"DROP OWNED BY {role}")
         bench.query(f"DROP ROLE {role}")
+
+
+def test_rounds_of_one_run_share_its_budget(bench: Bench) -> None:
+    """The connection is lost after each batch, so that each of the next is of another round."""
+    bench = bench.with_stream(
+        dead_letters=DeadLetterSettings(max_run_records=3),
+        batch=BatchSettings(max_rows=20, max_seconds=0.2),
+    )
+    bench.create_topic()
+    bench.query("CREATE TABLE {table} (id integer, kafka_partition integer, kafka_offset bigint)")
+    values: list[Any] = [{"id": n} if n % 20 else {"id": "bad"} for n in range(100)]
+    bench.produce(values, partition=one_partition)
+    rounds = []
+
+    def lose_connection(_: WriteResult) -> None:
+        rounds.append(
+            bench.query(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE application_name LIKE %s AND pid <> pg_backend_pid()",
+                f"%{bench.name}%",
+            )
+        )
+
+    with bench.session() as session:
+        plan = freeze_plan(session.name, session.stream, session.inspector)
+        with pytest.raises(DeadLetterBudgetError, match="4 or more records of one run"):
+            session.loader.load(plan, stop=threading.Event(), listener=lose_connection)
+    assert len(rounds) == 3
+    assert (bench.count(), bench.positions()[0]) == (57, 60)
+    assert bench.query("SELECT count(*) FROM {schema}.dead_letter") == [(3,)]
+    assert bench.findings() == []
+
+
+def test_the_next_run_counts_anew(bench: Bench) -> None:
+    bench = bench.with_stream(dead_letters=DeadLetterSettings(max_run_records=2))
+    bench.create_topic()
+    for _ in range(3):
+        bench.produce([b"broken"] * 2 + [{"id": 1}])
+        assert bench.load().counts.dead == 2
+    bench.assert_exactly_once()
 
 
 def test_a_unique_index_over_the_offsets_is_an_alarm(bench: Bench) -> None:

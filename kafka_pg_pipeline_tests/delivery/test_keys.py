@@ -174,7 +174,7 @@ def test_a_record_without_its_key_is_a_dead_letter(keyed: Callable[..., Bench]) 
 
 def test_a_tombstone_before_a_value_leaves_the_value(keyed: Callable[..., Bench]) -> None:
     bench = keyed()
-    assert load(bench, [tombstone("k1"), put("k1", "v")]) == BatchCounts(rows=1, superseded=1)
+    assert load(bench, [tombstone("k1"), put("k1", "v")]) == BatchCounts(rows=1, ignored=1)
     assert bench.query(ROWS) == [("k1", "v")]
 
 

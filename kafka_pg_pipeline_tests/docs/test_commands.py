@@ -36,7 +36,11 @@ ELSEWHERE = {
     "make test": "this very run: .ci/run calls it",
     "make lint": "the first step of make test",
     "python tools/mutations.py": "a quarter of an hour, by hand",
+    "python tools/lock_connect.py": "asks the registry for versions, by hand",
+    "python tools/sample_debezium.py": "writes what tests read, by hand",
 }
+# SQL that is run elsewhere, and where.
+SQL_ELSEWHERE = {"security.md": "test_security.py"}
 
 
 def without_comment(command: str) -> str:
@@ -49,7 +53,13 @@ class Shell:
 
     directory: Path
     environment: dict[str, str]
+    postgres: PostgresSettings
     exports: str = ""
+
+    def execute(self, statements: str) -> None:
+        """Run SQL in the reader's database."""
+        with closing(connect(self.postgres)) as connection, connection.cursor() as cursor:
+            cursor.execute(statements)
 
     def run(self, command: str) -> str:
         """Run a command until it ends or is ready; what it said."""
@@ -114,7 +124,8 @@ def shell(
     with closing(connect(postgres)) as connection, connection.cursor() as cursor:
         cursor.execute(sql.SQL("CREATE DATABASE {}").format(database))
         try:
-            yield Shell(directory, build_environment(kafka, postgres, database.string))
+            postgres = postgres.model_copy(update={"dbname": database.string})
+            yield Shell(directory, build_environment(kafka, postgres), postgres)
         finally:
             cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
 
@@ -131,9 +142,7 @@ def copy_checkout(directory: Path) -> None:
     (environment / "installed").touch()
 
 
-def build_environment(
-    kafka: KafkaSettings, postgres: PostgresSettings, database: str
-) -> dict[str, str]:
+def build_environment(kafka: KafkaSettings, postgres: PostgresSettings) -> dict[str, str]:
     return {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
         "HOME": os.environ["HOME"],
@@ -143,7 +152,7 @@ def build_environment(
         "PGPORT": str(postgres.port),
         "PGUSER": postgres.user,
         "PGPASSWORD": postgres.password.get_secret_value() if postgres.password else "",
-        "PGDATABASE": database,
+        "PGDATABASE": postgres.dbname,
     }
 
 
@@ -155,6 +164,8 @@ def test_the_commands_of_a_document_work_in_their_order(document: Path, shell: S
     for block in read_blocks(document):
         if block.language == "yaml" and "streams:" in block.text:
             (shell.directory / "pipeline.yaml").write_text(block.text)
+        if block.language == "sql" and document.name not in SQL_ELSEWHERE:
+            shell.execute(block.text)
         for command in block.commands:
             if without_comment(command) not in ELSEWHERE:
                 shell.run(command)

@@ -46,8 +46,12 @@ class Loader:
 
     def finish(self) -> dict[str, Any]:
         """Wait for success; the stream's part of the JSON report."""
+        return dict(self.finish_command()["streams"][0])
+
+    def finish_command(self) -> dict[str, Any]:
+        """Wait for success; the JSON report."""
         assert self.wait() == 0, self.said()
-        return dict(json.loads(self.output.read_text())["streams"][0])
+        return dict(json.loads(self.output.read_text()))
 
     def fail(self) -> str:
         """Wait for a failed run; what it said."""
@@ -93,15 +97,23 @@ class Loaders:
     def __init__(self, bench: Bench, directory: Path) -> None:
         self._bench = bench
         self._directory = directory
-        self._file = directory / f"{bench.name}.yaml"
-        self._environment = environment_of(bench, self._file)
+        self.file = directory / f"{bench.name}.yaml"
+        self._environment = environment_of(bench, self.file)
         self.started: list[Loader] = []
-        write_file(self._file, bench)
+        write_file(self.file, bench)
 
     def gate(self) -> Gate:
         return Gate(self._directory / f"gate{len(self.started)}")
 
     def start(self, failpoint: str | None = None, *options: str) -> Loader:
+        return self._start(failpoint, "load", "--json", *options, self._bench.name)
+
+    def replay(self, failpoint: str | None = None, *options: str) -> Loader:
+        """Replay all dead letters, in a process of its own."""
+        command = ("dead-letters", "replay", self._bench.name, "--all", "--json", *options)
+        return self._start(failpoint, *command)
+
+    def _start(self, failpoint: str | None, *command: str) -> Loader:
         environment = {**os.environ, **self._environment, "PYTHONPATH": str(ROOT)}
         if failpoint:
             environment["KPP_FAILPOINT"] = failpoint
@@ -111,7 +123,7 @@ class Loaders:
             process = subprocess.Popen(
                 [
                     *(sys.executable, "-c", _DIE_WITH_PARENT),
-                    *("-m", "kafka_pg_pipeline", "load", "--json", *options, self._bench.name),
+                    *("-m", "kafka_pg_pipeline", *command),
                 ],
                 cwd=ROOT,
                 env=environment,

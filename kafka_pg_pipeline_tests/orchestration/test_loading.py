@@ -44,7 +44,7 @@ def test_all_ways_of_loading_find_the_same_definitions(
     bench.create_topic()
     bench.produce([{"id": 1}])
     location = make_location(bench)
-    expected = {"kafka_to_postgres", f"load_{bench.name}"}
+    expected = {"kafka_to_postgres", f"load_{bench.name}", "replay_dead_letters"}
     home = tmp_path / "home"
     home.mkdir()
     assert "All code locations passed" in run_program(home, location.environment, *VALIDATE)

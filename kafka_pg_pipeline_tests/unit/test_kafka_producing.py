@@ -3,7 +3,7 @@ from types import SimpleNamespace
 import pytest
 
 from kafka_pg_pipeline.adapters.kafka import producer as producer_module
-from kafka_pg_pipeline.adapters.kafka.producer import _Deliveries, _iter_paced
+from kafka_pg_pipeline.adapters.kafka.producer import Message, _Deliveries, _iter_paced
 
 
 class Producer:
@@ -13,7 +13,7 @@ class Producer:
         self.waiting = 0
         self.most_waiting = 0
 
-    def send(self, _topic, *, key, value):
+    def send(self, _topic, *, key, value, headers):
         self.waiting += 1
         self.most_waiting = max(self.most_waiting, self.waiting)
         return SimpleNamespace(get=self._acknowledge)
@@ -31,7 +31,7 @@ def test_values_in_flight_are_bounded_by_count_and_bytes(monkeypatch, limit, siz
     producer = Producer()
     deliveries = _Deliveries("t", None, patience_seconds=1)
     for index in range(1_000):
-        deliveries.send(producer, index, None, b"x" * size)
+        deliveries.send(producer, index, Message(None, b"x" * size))
     deliveries.settle_all()
     assert producer.most_waiting == most
     assert deliveries.report().acknowledged == 1_000
@@ -42,7 +42,7 @@ def test_value_larger_than_the_window_still_goes_alone(monkeypatch):
     producer = Producer()
     deliveries = _Deliveries("t", None, patience_seconds=1)
     for index in range(3):
-        deliveries.send(producer, index, None, b"x" * 100)
+        deliveries.send(producer, index, Message(None, b"x" * 100))
     deliveries.settle_all()
     assert producer.most_waiting == 1
 

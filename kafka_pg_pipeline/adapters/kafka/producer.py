@@ -4,7 +4,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import kafka.errors as driver
 from kafka import KafkaProducer
@@ -27,7 +27,9 @@ _OPEN_TIMEOUT_SECONDS = BOOTSTRAP_TIMEOUT_SECONDS + 12.0
 _WINDOW_RECORDS = 10_000
 _WINDOW_BYTES = 16 * 1024 * 1024
 _PROGRESS_EVERY = 1_000
-_NAMED_FAILURES = 100
+NAMED_FAILURES = 1_000
+
+T = TypeVar("T")
 
 # What is held against one record; the records after it may still go through.
 _RECORD_FAULTS = (
@@ -37,6 +39,14 @@ _RECORD_FAULTS = (
     driver.InvalidTimestampError,
     ValueError,
 )
+
+
+class Message(NamedTuple):
+    """What is put on a topic as one record; the client knows no header without a value."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +61,7 @@ class DeliveryFailure:
 class ProduceReport:
     """What became of the values: acknowledged by all replicas, or failed by their own fault.
 
-    ``failures`` names the first hundred of the ``failed``.
+    ``failures`` names the first thousand of the ``failed``.
     """
 
     acknowledged: int
@@ -75,14 +85,36 @@ def produce_values(
     rate: float | None = None,
     listener: ProduceListener | None = None,
     client_id: str = CLIENT_ID,
+) -> ProduceReport:
+    """Send (key, value) pairs to an existing topic; as ``produce_messages``."""
+    return produce_messages(
+        settings,
+        topic,
+        (Message(key, value) for key, value in values),
+        rate=rate,
+        listener=listener,
+        client_id=client_id,
+    )
+
+
+def produce_messages(
+    settings: KafkaSettings,
+    topic: str,
+    messages: Iterable[Message],
+    *,
+    rate: float | None = None,
+    listener: ProduceListener | None = None,
+    client_id: str = CLIENT_ID,
+    idempotent: bool = True,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> ProduceReport:
-    """Send (key, value) pairs to an existing topic, at most ``rate`` a second.
+    """Send messages to an existing topic, at most ``rate`` a second.
 
-    Idempotent, and acknowledged by all replicas. Some thousand values are in flight at most, so
-    memory stays bounded however long the input is. A value at fault itself (too large, or
-    neither key nor value) is reported, and the rest goes on.
+    Acknowledged by all replicas. Some thousand values are in flight at most, so memory stays
+    bounded however long the input is. A value at fault itself (too large, or neither key nor
+    value) is reported, and the rest goes on; but an ``idempotent`` producer, which puts nothing
+    on the topic twice, gives up what is in flight behind a value that the broker refuses.
 
     Raises:
         TopicMissingError: No such topic; nothing is created.
@@ -90,14 +122,14 @@ def produce_values(
         AuthenticationError: Credentials or the right to write are missing.
     """
     _check_topic(settings, topic, client_id)
-    options = _build_options(settings, client_id)
+    options = {**_build_options(settings, client_id), "enable_idempotence": idempotent}
     guard = Guard(options, ClientKeeper(), topic)
     deliveries = _Deliveries(topic, listener, 3 * settings.request_timeout_seconds)
     producer: Any = None
     try:
         producer = _open_producer(guard)
-        for index, (key, value) in enumerate(_iter_paced(values, rate, clock, sleep)):
-            deliveries.send(producer, index, key, value)
+        for index, message in enumerate(_iter_paced(messages, rate, clock, sleep)):
+            deliveries.send(producer, index, message)
         deliveries.settle_all()
     except driver.KafkaError as error:
         raise _with_count(guard.explain(error), deliveries.acknowledged) from error
@@ -119,7 +151,6 @@ def _build_options(settings: KafkaSettings, client_id: str) -> dict[str, Any]:
     return {
         **build_client_options(settings, client_id),
         "acks": "all",
-        "enable_idempotence": True,
         "allow_auto_create_topics": False,
         "compression_type": "lz4",
         "linger_ms": 20,
@@ -148,19 +179,19 @@ def _close_producer(producer: Any, keeper: ClientKeeper) -> None:
 
 
 def _iter_paced(
-    values: Iterable[tuple[bytes | None, bytes | None]],
+    values: Iterable[T],
     rate: float | None,
     clock: Callable[[], float],
     sleep: Callable[[float], None],
-) -> Iterator[tuple[bytes | None, bytes | None]]:
+) -> Iterator[T]:
     """The values, none earlier than ``rate`` a second allows."""
     started = clock()
-    for index, pair in enumerate(values):
+    for index, value in enumerate(values):
         if rate is not None:
             early = started + index / rate - clock()
             if early > 0:
                 sleep(early)
-        yield pair
+        yield value
 
 
 def _with_count(failure: PipelineError, acknowledged: int) -> PipelineError:
@@ -183,13 +214,14 @@ class _Deliveries:
         self._failures: list[DeliveryFailure] = []
         self.acknowledged = 0
 
-    def send(self, producer: Any, index: int, key: bytes | None, value: bytes | None) -> None:
+    def send(self, producer: Any, index: int, message: Message) -> None:
         """Hand one value to the client, waiting for the oldest while the window is full."""
+        key, value, headers = message
         size = len(key or b"") + len(value or b"")
         while self._in_flight and self._is_full(size):
             self._settle_oldest()
         try:
-            future = producer.send(self._topic, key=key, value=value)
+            future = producer.send(self._topic, key=key, value=value, headers=list(headers))
         except _RECORD_FAULTS as error:
             self._record_failure(index, error)
             return
@@ -229,7 +261,7 @@ class _Deliveries:
 
     def _record_failure(self, index: int, error: BaseException) -> None:
         self._failed += 1
-        if len(self._failures) < _NAMED_FAILURES:
+        if len(self._failures) < NAMED_FAILURES:
             self._failures.append(DeliveryFailure(index, type(error).__name__))
 
     def _tell(self) -> None:

@@ -8,7 +8,7 @@ SELECT would not do: it reads the old state while the commit is still on its way
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 import psycopg2
@@ -80,42 +80,56 @@ class OutcomeResolver:
             OutcomeUnknownError: the database, or the lock, could not be had in time.
 
         """
-        logger.warning("batch %s: the outcome of COMMIT is unknown, looking it up", batch_id)
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(TransientError),
-            wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
-            stop=tenacity.stop_after_delay(RESOLVE_SECONDS),
-            sleep=time.sleep,
-            reraise=False,
-        )
-        try:
-            committed = retrying(self._look, batch_id, partitions)
-        except tenacity.RetryError as error:
-            said = error.last_attempt.exception()
-            raise OutcomeUnknownError(
-                f"batch {batch_id}: COMMIT was sent and its outcome could not be learned within "
-                f"{RESOLVE_SECONDS:.0f} s ({said}). Nothing needs repair: the next run continues "
-                "from what the database then says"
-            ) from None
-        logger.warning(
-            "batch %s: UNKNOWN resolved to %s",
-            batch_id,
-            "committed" if committed else "not committed",
-        )
-        return committed
 
-    def _look(self, batch_id: UUID, partitions: Sequence[int]) -> bool:
+        def look(cursor: Cursor) -> bool:
+            cursor.execute(
+                self._statements["lock_positions"],
+                {**self._key, "partitions": list(partitions)},
+            )
+            cursor.execute(self._statements["count_ledger_entries"], {"batch_id": str(batch_id)})
+            row = cursor.fetchone()
+            return bool(row and row[0])
+
         primary = Primary(self._settings, application_name=self._application_name)
+        return look_up_outcome(primary, f"batch {batch_id}", look)
+
+
+def look_up_outcome(primary: Primary, what: str, look: Callable[[Cursor], bool]) -> bool:
+    """True where the transaction called ``what`` is durable, False where it never will be.
+
+    ``look`` first gets a lock that the transaction held, which proves that it has ended, and then
+    tells whether it left its mark. ``primary`` is a new connection, closed in the end.
+
+    Raises:
+        OutcomeUnknownError: the database, or the lock, could not be had in time.
+
+    """
+    logger.warning("%s: the outcome of COMMIT is unknown, looking it up", what)
+
+    def attempt() -> bool:
         try:
             with primary.transaction("look up the outcome of COMMIT") as cursor:
-                cursor.execute(
-                    self._statements["lock_positions"],
-                    {**self._key, "partitions": list(partitions)},
-                )
-                cursor.execute(
-                    self._statements["count_ledger_entries"], {"batch_id": str(batch_id)}
-                )
-                row = cursor.fetchone()
-                return bool(row and row[0])
+                return look(cursor)
         finally:
             primary.close()
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(TransientError),
+        wait=tenacity.wait_random_exponential(multiplier=0.1, max=5),
+        stop=tenacity.stop_after_delay(RESOLVE_SECONDS),
+        sleep=time.sleep,
+        reraise=False,
+    )
+    try:
+        committed = retrying(attempt)
+    except tenacity.RetryError as error:
+        said = error.last_attempt.exception()
+        raise OutcomeUnknownError(
+            f"{what}: COMMIT was sent and its outcome could not be learned within "
+            f"{RESOLVE_SECONDS:.0f} s ({said}). Nothing needs repair: the next run continues "
+            "from what the database then says"
+        ) from None
+    logger.warning(
+        "%s: UNKNOWN resolved to %s", what, "committed" if committed else "not committed"
+    )
+    return committed

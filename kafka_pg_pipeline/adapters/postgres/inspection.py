@@ -1,6 +1,6 @@
 """Reads of the pipeline's own tables: status, and the invariants as SQL."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -85,6 +85,13 @@ class PostgresInspection:
             row = cursor.fetchone()
             return totals, int(row[0]) if row else 0
 
+    def count_rejected(self, run_ids: Sequence[str]) -> int:
+        """Dead letters that these runs have made, by the ledger."""
+        statement = Statements("status", self._primary.settings.schema_name)["runs_rejected"]
+        with self._primary.transaction("read the ledger") as cursor:
+            cursor.execute(statement, {**self._key, "run_ids": list(run_ids)})
+            return int((cursor.fetchone() or (0,))[0])
+
     def _is_shared(self, target: TargetTable) -> bool:
         """Whether another topic or stream has filled the table too."""
         statements = Statements("positions", self._primary.settings.schema_name)
@@ -96,8 +103,8 @@ class PostgresInspection:
         """Check the invariants of the protocol (delivery.md 7.2); all in one snapshot.
 
         What needs the offset columns of the table is left unchecked, by name, where it has none,
-        and where it holds rows of another topic or stream too. So is the number of rows where
-        records overwrite or delete each other's.
+        and where it holds rows of another topic or stream too. So are the number of rows, and the
+        rows of replayed dead letters, where records overwrite or delete each other's.
         """
         schema = self._primary.settings.schema_name
         queries = dict(_named("verify", Statements("verify", schema)))
@@ -113,7 +120,7 @@ class PostgresInspection:
                 offset=sql.Identifier(offset),
             )
             queries.update(_named("verify_table", bound))
-            unchecked = () if self._mode.mode is Mode.APPEND else ("row_counts",)
+            unchecked = () if self._mode.mode is Mode.APPEND else ("row_counts", "replayed")
             queries = {name: query for name, query in queries.items() if name not in unchecked}
         findings: list[Finding] = []
         with self._primary.transaction("verify the stream", statements=len(queries)) as cursor:

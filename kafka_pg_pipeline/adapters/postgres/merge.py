@@ -156,9 +156,13 @@ class Merge:
                     sql.SQL("CREATE INDEX ON {} ({})").format(side.last, side.marks["line"])
                 )
         if sides.writes and sides.deletes:
-            self._let_later_change_win(cursor, sides.writes, sides.deletes)
+            self._drop_deleted(cursor, sides.writes, sides.deletes)
 
-    def _let_later_change_win(self, cursor: Cursor, writes: "_Side", deletes: "_Side") -> None:
+    def _drop_deleted(self, cursor: Cursor, writes: "_Side", deletes: "_Side") -> None:
+        """Leave out what a later line deletes.
+
+        A delete before a write stays: the write makes a new row, that begins with its defaults.
+        """
         same_key = self._same_key("w", "d")
         names = {"w": writes.last, "d": deletes.last, "same_key": same_key}
         offsets = {"w_offset": writes.marks["offset"], "d_offset": deletes.marks["offset"]}
@@ -168,15 +172,17 @@ class Merge:
                 " WHERE {same_key} AND d.{d_offset} > w.{w_offset}"
             ).format(**names, **offsets)
         )
-        cursor.execute(
-            sql.SQL("DELETE FROM {d} AS d USING {w} AS w WHERE {same_key}").format(**names)
-        )
 
     # -- behind the lock ------------------------------------------------------------------------
 
     def _take_turns(self, cursor: Cursor, batch: EncodedBatch, sides: "_Sides") -> None:
         """Let merges that lock rows in the order of their keys go together, others alone."""
-        in_order = not sides.deletes and not batch.truncates and len(batch.chunks) <= 1
+        in_order = (
+            not sides.deletes
+            and not batch.truncates
+            and len(batch.chunks) <= 1
+            and not any(map(self._lacks_required, batch.chunks))
+        )
         function = "pg_advisory_xact_lock_shared" if in_order else "pg_advisory_xact_lock"
         cursor.execute(
             sql.SQL("SELECT {}(hashtextextended({}, 0))").format(
@@ -197,6 +203,8 @@ class Merge:
             return _count_by_partition(cursor, self._delete(side, lines))
         if not self._overwrites(chunk):
             return _count_by_partition(cursor, *self._insert_new(side, chunk, lines))
+        if self._lacks_required(chunk):
+            return self._update(cursor, side, chunk, lines)
         upsert = self._upsert(side, chunk, lines)
         if self._mode.newest_wins:
             return _count_by_partition(cursor, self._unless_stale(upsert))
@@ -207,6 +215,52 @@ class Merge:
     def _overwrites(self, chunk: CopyChunk) -> bool:
         """Whether a row that is there already is updated: there is something to set."""
         return self._mode.mode is Mode.UPSERT and bool(set(chunk.columns) - set(self._mode.key))
+
+    def _lacks_required(self, chunk: CopyChunk) -> bool:
+        """Whether lines leave out what a new row needs, since they know that there is a row."""
+        return any(
+            not (column.nullable or column.has_default) and column.name not in chunk.columns
+            for column in self._target.columns
+            if chunk.change is Change.WRITE
+        )
+
+    def _update(
+        self, cursor: Cursor, side: "_Side", chunk: CopyChunk, lines: sql.Composed
+    ) -> Mapping[int, int]:
+        """Set what the lines say; where there is no row after all, PostgreSQL says what it lacks.
+
+        An INSERT … ON CONFLICT would be refused whether there is a row or not.
+        """
+        settings = [
+            sql.SQL("{name} = l.{name}").format(name=sql.Identifier(column))
+            for column in chunk.columns
+            if column not in self._mode.key
+        ]
+        names = {"target": self._table, "last": side.last, "lines": lines}
+        applied = _count_by_partition(
+            cursor,
+            sql.SQL(
+                "UPDATE {target} AS t SET {settings} FROM {last} AS l"
+                " WHERE {lines} AND {same_key}{unless_stale} RETURNING l.{partition} AS partition"
+            ).format(
+                **names,
+                settings=sql.SQL(", ").join(settings),
+                same_key=self._same_key("t", "l"),
+                unless_stale=self._and_older(),
+                partition=side.marks["partition"],
+            ),
+        )
+        cursor.execute(
+            sql.SQL(
+                "INSERT INTO {target} ({columns}) SELECT {columns} FROM {last} AS l"
+                " WHERE {lines} AND NOT EXISTS (SELECT FROM {target} AS t WHERE {same_key})"
+            ).format(
+                **names,
+                columns=sql.SQL(", ").join(names_of(chunk.columns)),
+                same_key=self._same_key("t", "l"),
+            )
+        )
+        return applied
 
     def _insert(self, side: "_Side", chunk: CopyChunk, lines: sql.Composed) -> sql.Composed:
         return sql.SQL(
@@ -261,15 +315,12 @@ class Merge:
             "DELETE FROM {target} AS t USING {last} AS l WHERE {lines} AND {same_key}{unless_stale}"
             " RETURNING l.{partition} AS partition"
         )
-        unless_stale: sql.Composable = sql.SQL("")
-        if self._mode.newest_wins:
-            unless_stale = sql.SQL(" AND ({})").format(self._is_older("t", "l"))
         return statement.format(
             target=self._table,
             last=side.last,
             lines=lines,
             same_key=self._same_key("t", "l"),
-            unless_stale=unless_stale,
+            unless_stale=self._and_older(),
             partition=side.marks["partition"],
         )
 
@@ -278,6 +329,12 @@ class Merge:
             sql.SQL("{}.{} = {}.{}").format(sql.Identifier(left), key, sql.Identifier(right), key)
             for key in self._keys
         )
+
+    def _and_older(self) -> sql.Composable:
+        """The condition that a row is older than its line, where the newest wins."""
+        if not self._mode.newest_wins:
+            return sql.SQL("")
+        return sql.SQL(" AND ({})").format(self._is_older("t", "l"))
 
     def _is_older(self, row: str, line: str) -> sql.Composed:
         """Whether a row was written by an earlier record than a line.

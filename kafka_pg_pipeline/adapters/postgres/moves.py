@@ -34,6 +34,11 @@ class Move:
     after: int
     deleted_rows: int = 0
 
+    @property
+    def is_back(self) -> bool:
+        """True where records will be read again."""
+        return self.before is not None and self.after < self.before
+
 
 class OperatorMoves:
     """Moves of one stream on one topic, over a connection that the caller owns."""
@@ -55,7 +60,8 @@ class OperatorMoves:
         """Set the next offsets of some partitions.
 
         Moving back on an append table deletes the rows of the range in the same transaction,
-        which needs the partition and offset columns and a topic that was never created again.
+        which needs the partition and offset columns and a topic that was never created again. The
+        dead letters of the range go in any case: their records are judged anew.
 
         Raises:
             ConfigurationError: rows would be loaded twice and ``allow_duplicates`` is not given,
@@ -77,7 +83,8 @@ class OperatorMoves:
                 for partition, after in sorted(next_offsets.items())
             )
             if not allow_duplicates:
-                moves = self._delete_ranges(cursor, moves, states, target)
+                moves = self._delete_rows(cursor, moves, states, target)
+            self._delete_dead_letters(cursor, moves, states)
             self._move(cursor, {move.partition: move.after for move in moves}, "reset")
             self._audit(cursor, "reset", moves)
             return moves
@@ -169,14 +176,14 @@ class OperatorMoves:
             {**self._key, "action": action, "detail": Json({"moves": detail})},
         )
 
-    def _delete_ranges(
+    def _delete_rows(
         self,
         cursor: Cursor,
         moves: tuple[Move, ...],
         states: Mapping[int, Mapping[str, Any]],
         target: TargetTable | None,
     ) -> tuple[Move, ...]:
-        back = [move for move in moves if move.before is not None and move.after < move.before]
+        back = [move for move in moves if move.is_back]
         if not back or target is None:
             return moves
         partition, offset = self._find_offset_columns(
@@ -197,6 +204,14 @@ class OperatorMoves:
                 )
             )
             deleted[move.partition] = cursor.rowcount
+        return tuple(replace(move, deleted_rows=deleted.get(move.partition, 0)) for move in moves)
+
+    def _delete_dead_letters(
+        self, cursor: Cursor, moves: tuple[Move, ...], states: Mapping[int, Mapping[str, Any]]
+    ) -> None:
+        for move in moves:
+            if not move.is_back:
+                continue
             cursor.execute(
                 self._moves["delete_dead_letters"],
                 {
@@ -207,7 +222,6 @@ class OperatorMoves:
                     "end_offset": move.before,
                 },
             )
-        return tuple(replace(move, deleted_rows=deleted.get(move.partition, 0)) for move in moves)
 
     def _find_offset_columns(
         self, cursor: Cursor, target: TargetTable, states: Sequence[Mapping[str, Any]]
