@@ -30,6 +30,7 @@ def produce_to_stream(
     *,
     count: int | None = None,
     file: Path | None = None,
+    key_separator: str | None = None,
     rate: float | None = None,
     listener: ProduceListener | None = None,
 ) -> ProduceReport:
@@ -44,6 +45,8 @@ def produce_to_stream(
         endpoints: Where Kafka is.
         count: Generated events, or the most lines taken of a file.
         file: JSONL file; every line is one record's value as it stands.
+        key_separator: What stands between key and value in a line. A line of a key alone is a
+            tombstone.
         rate: Records a second at most.
         listener: Told now and then how many were acknowledged.
 
@@ -63,10 +66,11 @@ def produce_to_stream(
     if source is not None:
         count = count if count is not None or file is not None else source.count
         file = file or source.file
+        key_separator = key_separator or source.key_separator
     values = (
         _generate(_next_id(endpoints.kafka, stream.topic), count or 0)
         if file is None
-        else _read_lines(file, count)
+        else _read_lines(file, count, key_separator)
     )
     return produce_values(endpoints.kafka, stream.topic, values, rate=rate, listener=listener)
 
@@ -91,16 +95,23 @@ def _generate(first: int, count: int) -> Iterator[KeyAndValue]:
         yield str(number).encode(), json.dumps(event).encode()
 
 
-def _read_lines(file: Path, count: int | None) -> Iterator[KeyAndValue]:
+def _read_lines(file: Path, count: int | None, key_separator: str | None) -> Iterator[KeyAndValue]:
     try:
         with file.open("rb") as lines:
             taken = 0
             for line in lines:
-                value = line.rstrip(b"\r\n")
+                text = line.rstrip(b"\r\n")
                 if count is not None and taken >= count:
                     return
-                if value:
+                if text:
                     taken += 1
-                    yield None, value
+                    yield _split(text, key_separator)
     except OSError as error:
         raise ConfigurationError(f"{file}: cannot be read: {error.strerror}") from None
+
+
+def _split(text: bytes, key_separator: str | None) -> KeyAndValue:
+    if key_separator is None:
+        return None, text
+    key, _, value = text.partition(key_separator.encode())
+    return key, value or None

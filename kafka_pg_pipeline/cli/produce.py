@@ -32,6 +32,11 @@ _NAMED_FAILURES = 5
     type=click.Path(path_type=Path),
     help="JSONL file: each line becomes one record as it stands.",
 )
+@click.option(
+    "--key-separator",
+    metavar="TEXT",
+    help="What stands between key and value in a line; a key alone is a tombstone.",
+)
 @click.option("--count", type=click.IntRange(min=1), help="Generated events, or lines at most.")
 @click.option(
     "--rate", type=click.FloatRange(min=0, min_open=True), help="Records a second at most."
@@ -43,6 +48,7 @@ def produce_command(
     invocation: Invocation,
     stream: str,
     file: Path | None,
+    key_separator: str | None,
     count: int | None,
     rate: float | None,
     *,
@@ -65,6 +71,7 @@ def produce_command(
                 pipeline.endpoints,
                 count=count,
                 file=file,
+                key_separator=key_separator,
                 rate=rate,
                 listener=counter,
             )

@@ -209,6 +209,10 @@ class SourceSettings(Settings):
         "generator", description="demo events that are generated, or the lines of `file`"
     )
     file: FilePath | None = Field(None, description="JSONL file, a record a line")
+    key_separator: NonEmpty | None = Field(
+        None,
+        description="what stands between key and value in a line of `file`; a key alone deletes",
+    )
     count: Annotated[int, Field(ge=1)] = Field(1_000, description="events per produce run")
 
     @model_validator(mode="after")

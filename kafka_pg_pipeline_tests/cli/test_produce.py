@@ -45,6 +45,19 @@ def test_lines_of_a_file_land_as_they_stand(command_line: CommandLine, bench: Be
     )
 
 
+def test_keys_stand_before_a_separator_and_a_key_alone_is_a_tombstone(
+    command_line: CommandLine, bench: Bench
+) -> None:
+    bench = bench.with_stream(mode="upsert", key=["k"])
+    bench.create_topic(1)
+    command_line.use(bench)
+    lines = ['a|{"k": "a", "v": "1|2"}', 'b|{"k": "b", "v": "3"}', "b|"]
+    (command_line.directory / "rows.txt").write_text("\n".join(lines))
+    command_line.run("produce", bench.name, "--file", "rows.txt", "--key-separator", "|")
+    assert command_line.run("load", bench.name).code == 0
+    assert bench.query("SELECT k, v FROM {table}") == [("a", "1|2")]
+
+
 def test_missing_file(command_line: CommandLine, bench: Bench) -> None:
     bench.create_topic()
     command_line.use(bench)
