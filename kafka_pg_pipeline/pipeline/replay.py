@@ -83,7 +83,9 @@ class StreamReplay:
         if not overwrite:
             self._insist_on_order(replayer, wanted, last_id)
         limits = ChunkLimits(self._stream.batch.max_rows, self._stream.batch.max_bytes)
-        shape = shape_of(self._stream, self._evolution, self._decoders)
+        # What changes the table is not rolled back with the rows.
+        port = None if dry_run else self._evolution
+        shape = shape_of(self._stream, port, self._decoders)
         encode = LetterEncoding(target, self._stream.topic, self._run_id, shape)
         counts, after_id = ReplayCounts(), 0
         while ids := replayer.choose(wanted, after_id, last_id, limits):

@@ -25,8 +25,8 @@ class RowShape:
     foreign: str | None = None
 
 
-def shape_of(stream: StreamSettings, port: TargetEvolution, decoders: Decoders) -> RowShape:
-    """The shape of a stream's rows, for one run.
+def shape_of(stream: StreamSettings, port: TargetEvolution | None, decoders: Decoders) -> RowShape:
+    """The shape of a stream's rows, for one run; without a port no table is changed.
 
     Raises:
         ConfigurationError: there is no such function as `transform` names.
