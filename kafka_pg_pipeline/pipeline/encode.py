@@ -47,6 +47,9 @@ class RowEncoder:
             foreign=self.shape.foreign,
             fetch_types=self._fetch_types,
         )
+        self.takes_values_as_they_are = (
+            self.shape.decoders.value is None and self.shape.preparation.is_idle
+        )
         self.record_writer = RecordWriter(others, context, self.shape.preparation.invalid_text)
         self.deletions = DeletionEncoder(target, context, self.shape)
 
@@ -82,7 +85,8 @@ class RowEncoder:
         """
         decoder = self._lenient if decoded.unchanged else self.decoder
         items = decoder.decode(decoded.document)
-        items += self.record_writer.write(self.block([record], [decoded], load_id))
+        deleted = [decoded.change is not Change.WRITE]
+        items += self.record_writer.write(self.block([record], deleted, load_id))
         names = tuple(column.name for column in decoder.columns) + self.other_names
         kept = decoder.columns_of(decoded.unchanged)
         if kept or UNSET in items:
@@ -97,7 +101,7 @@ class RowEncoder:
         return DocumentDecoder(target, self.shape.mapping, self.shape.evolution)
 
     def block(
-        self, records: Sequence[Record], decoded: Sequence[Decoded], load_id: str
+        self, records: Sequence[Record], deleted: Sequence[bool], load_id: str
     ) -> RecordBlock:
         """Records with what their columns beside the value need.
 
@@ -107,7 +111,6 @@ class RowEncoder:
         keys: list[bytes | None] = [None] * len(records)
         if self.record_writer.takes_key:
             keys = [read_key(record, self.shape.decoders.key) for record in records]
-        deleted = [change is not Change.WRITE for _, change, _ in decoded]
         return RecordBlock(records, keys, deleted, load_id)
 
     def encode_block(
@@ -180,6 +183,15 @@ class BatchBuilder:
         self.records += len(records)
         self.record_bytes += sum(map(len, filter(None, values))) + sum(map(len, filter(None, keys)))
         self.record_bytes += sum(map(_count_bytes, filter(None, map(_fetch_headers, records))))
+        if self._encoder.takes_values_as_they_are and None not in values:
+            if not self._write_block(records, values, [False] * len(records)):
+                for record, value in zip(records, values, strict=True):
+                    self._write_one(record, Decoded(value))
+        else:
+            self._do(records)
+
+    def _do(self, records: Sequence[Record]) -> None:
+        """Do what each record says, in their order."""
         written: list[Record] = []
         decoded: list[Decoded] = []
         for record in records:
@@ -203,29 +215,36 @@ class BatchBuilder:
     def _write(self, records: Sequence[Record], decoded: Sequence[Decoded]) -> None:
         if not records:
             return
-        block = self._encode_block(records, decoded) if self._latest is None else None
-        if block is None:
-            for record, said in zip(records, decoded, strict=True):
-                self._write_one(record, said)
-            return
-        names, texts = block
+        if not any(unchanged for _, _, unchanged in decoded):
+            documents = [document for document, _, _ in decoded]
+            deleted = [change is not Change.WRITE for _, change, _ in decoded]
+            if self._write_block(records, documents, deleted):
+                return
+        for record, said in zip(records, decoded, strict=True):
+            self._write_one(record, said)
+
+    def _write_block(
+        self,
+        records: Sequence[Record],
+        documents: Sequence[bytes | None],
+        deleted: Sequence[bool],
+    ) -> bool:
+        """Write records at once; False where one of them wants a closer look."""
+        if self._latest is not None:
+            return False
+        try:
+            block = self._encoder.block(records, deleted, self._load_id)
+        except Rejected:
+            return False
+        encoded = self._encoder.encode_block(documents, block)
+        # Lines of other columns may leave out what an older line of their key has.
+        if encoded is None or self._differs(encoded[0]):
+            return False
+        names, texts = encoded
         lines = self._lines(Change.WRITE, names)
         lines.texts += texts
         lines.records += records
-
-    def _encode_block(
-        self, records: Sequence[Record], decoded: Sequence[Decoded]
-    ) -> tuple[tuple[str, ...], list[str]] | None:
-        if any(unchanged for _, _, unchanged in decoded):
-            return None
-        try:
-            block = self._encoder.block(records, decoded, self._load_id)
-        except Rejected:
-            return None
-        documents = [document for document, _, _ in decoded]
-        encoded = self._encoder.encode_block(documents, block)
-        # Lines of other columns may leave out what an older line of their key has.
-        return None if encoded and self._differs(encoded[0]) else encoded
+        return True
 
     def _write_one(self, record: Record, decoded: Decoded) -> None:
         try:

@@ -26,7 +26,7 @@ class RowShape:
 
 
 def shape_of(stream: StreamSettings, port: TargetEvolution | None, decoders: Decoders) -> RowShape:
-    """The shape of a stream's rows, for one run; without a port the table stays as it is.
+    """The shape of a stream's rows, for one run; without a port no table is changed.
 
     Raises:
         ConfigurationError: there is no such function as `transform` names.

@@ -198,6 +198,11 @@ KINDS = [
         {"array": _JSON_ELEMENTS},
     ),
     Kind("int4range", ('"[1,5)"', '"empty"', '"(,3]"'), one_of_strings("[5,1)", "(1,2)", "[", "5")),
+    Kind(
+        "int4multirange",
+        ('"{[1,5),[7,9)}"', '"{}"', '"{[5,7),[1,6)}"'),
+        one_of_strings("{[5,1)}", "{(1,2)}", "{[1,2]", "[1,2)", "{(,)}"),
+    ),
     Kind("money", ("12", '"-7"'), st.one_of(numbers(), PRICES)),
     Kind(
         "own.mood",

@@ -176,6 +176,20 @@ def test_a_dry_run_says_what_a_replay_would_do_and_changes_nothing(bench: Bench)
     assert replay(bench).counts == report.counts
 
 
+def test_a_dry_run_adds_no_column_and_the_replay_does(bench: Bench) -> None:
+    strict = bench.with_stream(evolution=Evolution.STRICT)
+    bench.create_topic()
+    bench.query(NARROW)
+    bench.produce([{"id": 1}, {"id": 2, "late": "x"}, {"id": 3}])
+    assert strict.load().counts.dead == 1
+    assert replay(bench, dry_run=True).counts == ReplayCounts(1)
+    columns = "SELECT count(*) FROM pg_attribute WHERE attrelid = %s::regclass AND attnum > 0"
+    assert bench.query(columns, bench.stream.table) == [(3,)]
+    assert replay(bench).counts == ReplayCounts(1)
+    assert bench.query("SELECT id FROM {table} WHERE late = 'x'") == [(2,)]
+    bench.assert_exactly_once()
+
+
 @pytest.mark.parametrize(
     ("wanted", "expected"),
     [

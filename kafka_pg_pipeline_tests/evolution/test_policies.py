@@ -13,6 +13,7 @@ from kafka_pg_pipeline.domain.policies import Evolution
 from kafka_pg_pipeline.errors import ContentionError, TargetError
 from kafka_pg_pipeline.pipeline import load
 from kafka_pg_pipeline.pipeline.evolve import MOST_ADDED
+from kafka_pg_pipeline.settings.models import BatchSettings
 from kafka_pg_pipeline_tests.content.landing import Dead, fates_by_offset, one_partition
 from kafka_pg_pipeline_tests.fix_servers import connect
 from kafka_pg_pipeline_tests.fix_streams import Bench
@@ -285,6 +286,24 @@ def test_four_loaders_that_see_a_new_field_alter_the_table_once(
     assert sorted(map(len, changes)) == [0, 0, 0, 1]
     assert [action for action, _ in audit(bench)] == ["add-columns"]
     assert bench.query("SELECT count(*), count(new_field) FROM {table}") == [(800, 400)]
+    bench.assert_exactly_once()
+
+
+@pytest.mark.parametrize("constraint", ["", "PRIMARY KEY"], ids=["plain", "staged"])
+def test_a_table_grows_while_the_batch_before_is_written(bench: Bench, constraint: str) -> None:
+    bench = made(
+        bench.with_postgres(lock_timeout_seconds=2.0),
+        f"id integer {constraint}",
+        batch=BatchSettings(max_rows=300),
+    )
+    send(bench, [{"id": n, f"f{n // 300}": n, "w": "x" * 500} for n in range(6_000)])
+    report = bench.load()
+    assert (report.batches, len(report.changes)) == (20, 20)
+    names = [f"f{number}" for number in range(20)]
+    assert list(columns_of(bench)) == ["id", "f0", "w", *names[1:]]
+    assert bench.query(f"SELECT count(*) FROM {{table}} WHERE id = coalesce({', '.join(names)})")[
+        0
+    ] == (6_000,)
     bench.assert_exactly_once()
 
 
