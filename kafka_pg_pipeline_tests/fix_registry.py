@@ -16,6 +16,9 @@ from urllib.parse import quote, unquote
 
 import pytest
 
+from kafka_pg_pipeline.domain.schemas import RegisteredSchema
+from kafka_pg_pipeline.formats.protobuf import ProtoCompiler
+
 _NOT_FOUND = {
     "subject": (404, {"error_code": 40401, "message": "Subject not found."}),
     "version": (404, {"error_code": 40402, "message": "Version not found."}),
@@ -43,7 +46,13 @@ class RegistryServer:
         )
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
-        path = path.partition("?")[0]
+        path, _, query = path.partition("?")
+        status, found = self._answer(method, path, body)
+        if status == 200 and "format=serialized" in query and found["schemaType"] == "PROTOBUF":
+            found = {**found, "schema": _compile(found["schema"])}
+        return status, found
+
+    def _answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         if match := re.fullmatch(r"/schemas/ids/(\d+)", path):
             return self._by_id(int(match[1]))
         if match := re.fullmatch(r"/subjects/([^/]+)/versions", path):
@@ -96,6 +105,12 @@ class RegistryServer:
             "id": schema_id,
             **_shown(self.schemas[schema_id - 1]),
         }
+
+
+def _compile(text: str) -> str:
+    """A .proto text as a registry serializes it for clients that do not read the text."""
+    file = ProtoCompiler().compile(RegisteredSchema("PROTOBUF", text))
+    return base64.b64encode(file.serialized_pb).decode()
 
 
 def _schema_of(body: dict[str, Any]) -> dict[str, Any]:

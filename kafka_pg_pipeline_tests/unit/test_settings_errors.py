@@ -16,7 +16,11 @@ SECTIONS = "allowed: kafka, postgres, schema_registry, streams"
         ("fromat: json", "fromat", "this key is not known; did you mean format? allowed: topic,"),
         ("zzz: 1", "zzz", "this key is not known; allowed: topic,"),
         ("batch: {max_row: 1}", "batch.max_row", "did you mean max_rows? allowed: max_rows,"),
-        ("source: {knd: file}", "source.knd", "did you mean kind? allowed: kind, file, key_separator, count"),
+        (
+            "source: {knd: file}",
+            "source.knd",
+            "did you mean kind? allowed: kind, file,",
+        ),
         ('"": x', '""', "this key is not known"),
         ("größe: x", '"größe"', "this key is not known"),
         ('"a\\n": x', '"a\\n"', "this key is not known"),
