@@ -55,17 +55,18 @@ def read_values(
 
 
 def fetch_types(records: Sequence[Record], decoder: RecordDecoder | None) -> Mapping[str, str]:
-    """PostgreSQL types by field, by the schema of the last record that has one."""
+    """PostgreSQL types by field, by the schemas of the records; of two the later one counts."""
+    types: dict[str, str] = {}
     if not isinstance(decoder, TypedDecoder):
-        return {}
-    for record in reversed(records):
+        return types
+    for record in records:
+        if record.value is None:
+            continue
         try:
-            types = decoder.column_types(record.value) if record.value is not None else {}
+            types |= decoder.column_types(record.value)
         except Rejected:
             continue
-        if types:
-            return types
-    return {}
+    return types
 
 
 def read_key(record: Record, decoder: RecordDecoder | None) -> bytes | None:

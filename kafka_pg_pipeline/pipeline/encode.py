@@ -28,14 +28,17 @@ _BLOCK = 256
 
 
 class RowEncoder:
-    """Encodes the records of one topic for one table; makes a builder for each batch."""
+    """Encodes the records of one topic for one table; makes a builder for each batch.
+
+    ``at_hand`` are the records whose schemas tell the types of fields that are new among them.
+    """
 
     def __init__(
         self, target: TargetTable, context: RunContext, shape: RowShape | None = None
     ) -> None:
         self.shape = shape or RowShape()
         self._target = target
-        self._latest: Record | None = None
+        self.at_hand: Sequence[Record] = ()
         others = [column for column in target.columns if not column.is_from_value]
         self.other_names = tuple(column.name for column in others)
         # The table of a topic without a record that may be read; see ``ensure_target``.
@@ -69,11 +72,10 @@ class RowEncoder:
             Rejected: its value is not of the format, or cannot be prepared.
             RegistryUnavailableError: its schema could not be fetched.
         """
-        self._latest = record
         return read_value(record, self.shape.decoders.value, self.shape.preparation)
 
     def _fetch_types(self) -> Mapping[str, str]:
-        return fetch_types([self._latest] if self._latest else [], self.shape.decoders.value)
+        return fetch_types(self.at_hand, self.shape.decoders.value)
 
     def encode(
         self, record: Record, decoded: Decoded, load_id: str
@@ -188,6 +190,7 @@ class BatchBuilder:
                 for record, value in zip(records, values, strict=True):
                     self._write_one(record, Decoded(value))
         else:
+            self._encoder.at_hand = records
             self._do(records)
 
     def _do(self, records: Sequence[Record]) -> None:
