@@ -109,7 +109,7 @@ def _json_schema(registry: RegistryServer, number: int, price: str, note: str | 
 
 
 def _connect_payload(number: int, price: str, note: str | None) -> dict[str, Any]:
-    unscaled = int(Decimal(price).scaleb(2))
+    unscaled = int(price.replace(".", ""))
     return {
         "id": number,
         "price": base64.b64encode(unscaled.to_bytes(17, "big", signed=True)).decode(),
