@@ -24,7 +24,7 @@ def clean_environment() -> Iterator[None]:
     """Nothing of the caller's environment decides which servers tests reach, save TEST_*."""
     with pytest.MonkeyPatch.context() as patch:
         for name in list(os.environ):
-            if name.startswith(("PG", "KAFKA_", "DAGSTER_", "KPP_", "AIVEN_")):
+            if name.startswith(("PG", "KAFKA_", "DAGSTER_", "KPP_", "AIVEN_", "SCHEMA_REGISTRY_")):
                 patch.delenv(name)
         yield
 

@@ -25,6 +25,7 @@ from kafka_pg_pipeline_tests.docs.blocks import (
     read_code_in_text,
     read_commands,
 )
+from kafka_pg_pipeline_tests.fix_registry import RegistryServer
 from kafka_pg_pipeline_tests.fix_servers import connect
 from kafka_pg_pipeline_tests.fix_streams import BenchMaker
 from kafka_pg_pipeline_tests.waiting import wait_until
@@ -115,7 +116,11 @@ def orders(kafka: KafkaSettings, postgres: PostgresSettings) -> None:
 
 @pytest.fixture
 def shell(
-    kafka: KafkaSettings, postgres: PostgresSettings, orders: None, tmp_path: Path
+    kafka: KafkaSettings,
+    postgres: PostgresSettings,
+    registry: RegistryServer,
+    orders: None,
+    tmp_path: Path,
 ) -> Iterator[Shell]:
     """A reader's shell: a copy of the checkout, the session's Kafka, a database of its own."""
     directory = tmp_path / "checkout"
@@ -125,7 +130,9 @@ def shell(
         cursor.execute(sql.SQL("CREATE DATABASE {}").format(database))
         try:
             postgres = postgres.model_copy(update={"dbname": database.string})
-            yield Shell(directory, build_environment(kafka, postgres), postgres)
+            environment = build_environment(kafka, postgres)
+            environment["SCHEMA_REGISTRY_URL"] = registry.url
+            yield Shell(directory, environment, postgres)
         finally:
             cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
 
