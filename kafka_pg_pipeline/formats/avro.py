@@ -10,6 +10,7 @@ import io
 import json
 import struct
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -39,8 +40,23 @@ Schema = Any  # as JSON has it: a name, a list of a union's branches, or an obje
 
 _PREFIX = "kafka-pg-"
 _SEMANTIC = "semantic"
-_BROKEN = (EOFError, StopIteration, ValueError, LookupError, TypeError, OverflowError, struct.error)
+_BROKEN = (
+    *(EOFError, StopIteration, ValueError, LookupError, TypeError, AttributeError),
+    *(ArithmeticError, struct.error),
+)
 _encode = msgspec.json.Encoder().encode
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedSchema:
+    """A schema that fastavro reads with, the types in it that have names, and their shape.
+
+    ``holds_itself`` tells that a type is among its own parts, so that data may nest without end.
+    """
+
+    schema: Schema
+    named: Mapping[str, Schema]
+    holds_itself: bool
 
 
 class AvroDecoder:
@@ -49,7 +65,7 @@ class AvroDecoder:
     def __init__(self, registry: SchemaRegistry) -> None:
         self._reader = AvroReader()
         self._registry = registry
-        self._parsed: dict[int, Schema] = {}
+        self._parsed: dict[int, ParsedSchema] = {}
 
     def decode(self, data: bytes) -> Decoded:
         """The datum.
@@ -68,10 +84,11 @@ class AvroDecoder:
     def column_types(self, data: bytes, *, within: str | None = None) -> Mapping[str, str]:
         """PostgreSQL's types for the fields of a datum, or of the record in one of its fields."""
         schema_id, _ = split_schema_id(data)
-        schema = self._schema(schema_id)
-        return describe_fields(schema if within is None else _find_field(schema, within))
+        parsed = self._schema(schema_id)
+        record = parsed.schema if within is None else _find_field(parsed, within)
+        return describe_fields(record, parsed.named)
 
-    def _schema(self, schema_id: int) -> Schema:
+    def _schema(self, schema_id: int) -> ParsedSchema:
         if schema_id not in self._parsed:
             self._parsed[schema_id] = self._reader.parse(self._registry.fetch_schema(schema_id))
         return self._parsed[schema_id]
@@ -94,7 +111,7 @@ class AvroFileDecoder:
 
     def column_types(self, _: bytes) -> Mapping[str, str]:
         """PostgreSQL's types for the fields of the record that the schema describes."""
-        return describe_fields(self._schema)
+        return describe_fields(self._schema.schema, self._schema.named)
 
 
 class AvroReader:
@@ -102,12 +119,16 @@ class AvroReader:
 
     def __init__(self) -> None:
         self._fastavro = import_extra("fastavro", "avro")
+        self._read = self._fastavro.schemaless_reader
+        # A value nested deeply enough overruns the stack of fastavro's compiled reader, which is
+        # the end of the process; the one in Python raises RecursionError.
+        self._read_nested = import_extra("fastavro._read_py", "avro").schemaless_reader
         readers = import_extra("fastavro.read", "avro").LOGICAL_READERS
         for name, convert in _READERS.items():
             for kind in ("int", "long", "float", "double", "bytes", "fixed", "string", "record"):
                 readers[f"{kind}-{_PREFIX}{name}"] = convert
 
-    def parse(self, schema: RegisteredSchema) -> Schema:
+    def parse(self, schema: RegisteredSchema) -> ParsedSchema:
         """The schema, ready to be read with.
 
         Raises:
@@ -115,30 +136,29 @@ class AvroReader:
         """
         names: dict[str, Any] = {}
         try:
-            for _, reference in schema.references:
-                self._parse(reference, names)
-            return self._parse(schema, names)
+            parsed = self._parse(schema, names)
+            return ParsedSchema(parsed, names, _holds_itself(parsed, names))
         except (ValueError, LookupError, TypeError, AttributeError):
             raise Rejected(Stage.DECODE, Reason.UNKNOWN_SCHEMA) from None
 
     def _parse(self, schema: RegisteredSchema, names: dict[str, Any]) -> Schema:
         for _, reference in schema.references:
-            if reference is not schema:
-                self._parse(reference, names)
+            self._parse(reference, names)
         try:
             return self._fastavro.parse_schema(rename(json.loads(schema.text)), names)
         except self._fastavro.schema.SchemaParseException:
             raise ValueError from None
 
-    def read(self, schema: Schema, data: bytes) -> Any:
+    def read(self, parsed: ParsedSchema, data: bytes) -> Any:
         """The one datum that the bytes hold.
 
         Raises:
             Rejected: they hold something else.
         """
         source = io.BytesIO(data)
+        read = self._read_nested if parsed.holds_itself else self._read
         try:
-            datum = self._fastavro.schemaless_reader(source, schema, None)
+            datum = read(source, parsed.schema, None)
         except UnicodeDecodeError:
             raise Rejected(Stage.DECODE, Reason.INVALID_UTF8) from None
         except Unfit as unfit:
@@ -188,8 +208,9 @@ def rename(schema: Schema) -> Schema:
         if nested in renamed:
             renamed[nested] = rename(renamed[nested])
     if "fields" in renamed:
+        # A default serves readers with another schema, and old ones are often of no such type.
         renamed["fields"] = [
-            {**field, "type": rename(field["type"])} for field in renamed["fields"]
+            {"name": field["name"], "type": rename(field["type"])} for field in renamed["fields"]
         ]
     name = _name_of(renamed)
     renamed.pop("logicalType", None)
@@ -199,10 +220,13 @@ def rename(schema: Schema) -> Schema:
 
 
 def _name_of(schema: Mapping[str, Any]) -> str | None:
+    """What reads values of a type; a logical type that it cannot have is ignored, as Avro asks."""
     logical, kind = schema.get("logicalType"), schema.get("type")
-    if logical == "uuid" and kind == "string":
+    if (logical, kind) == ("uuid", "string"):
         return "text-uuid"
-    return logical if logical in _READERS else _PLAIN.get(str(kind))
+    if kind == "fixed" and schema.get("size") != _SIZES.get(logical, schema.get("size")):
+        return "bytes"
+    return logical if kind in _KINDS.get(logical, ()) else _PLAIN.get(str(kind))
 
 
 def _find_semantic(schema: Mapping[str, Any]) -> Callable[[Any], Any] | None:
@@ -274,6 +298,48 @@ _READERS: Mapping[str, Callable[..., Any]] = {
     "local-timestamp-nanos": _plain(lambda count: format_nanoseconds(count, zone="")),
 }
 
+# The types that a logical type can stand on, and the size that it needs of a fixed one.
+_KINDS: Mapping[Any, tuple[str, ...]] = {
+    "decimal": ("bytes", "fixed"),
+    "uuid": ("fixed",),
+    "duration": ("fixed",),
+    "date": ("int",),
+    "time-millis": ("int",),
+    "time-micros": ("long",),
+    **{
+        f"{local}timestamp-{unit}": ("long",)
+        for local in ("", "local-")
+        for unit in ("millis", "micros", "nanos")
+    },
+}
+_SIZES: Mapping[Any, int] = {"uuid": 16, "duration": 12}
+
+
+def _holds_itself(schema: Schema, named: Mapping[str, Schema]) -> bool:
+    """Whether a type with a name is among its own parts."""
+    finished: set[str] = set()
+
+    def search(part: Schema, around: frozenset[str]) -> bool:
+        if isinstance(part, list):
+            return any(search(branch, around) for branch in part)
+        name = str(part.get("name", "")) if isinstance(part, dict) else str(part)
+        if name in around or name in finished:
+            return name in around
+        inner = around | {name} if name in named else around
+        found = any(search(one, inner) for one in _parts(named.get(name, part)))
+        finished.update(inner - around)
+        return found
+
+    return search(schema, frozenset())
+
+
+def _parts(schema: Schema) -> list[Schema]:
+    if not isinstance(schema, dict):
+        return []
+    fields = [field["type"] for field in schema.get("fields", ())]
+    return fields + [schema[key] for key in ("items", "values") if key in schema]
+
+
 # -- types of a new table's columns --------------------------------------------------------------
 
 _COLUMN_TYPES = {
@@ -306,38 +372,47 @@ _LOGICAL_COLUMN_TYPES = {
 }
 
 
-def describe_fields(schema: Schema) -> Mapping[str, str]:
+def describe_fields(schema: Schema, named: Mapping[str, Schema]) -> Mapping[str, str]:
     """PostgreSQL's types for the fields of a record; empty for what is none.
 
     A field of several types besides null is not described: its values decide.
     """
     if not isinstance(schema, dict) or schema.get("type") != "record":
         return {}
-    described = {field["name"]: _describe(field["type"]) for field in schema["fields"]}
+    described = {field["name"]: _describe(field["type"], named) for field in schema["fields"]}
     return {name: kind for name, kind in described.items() if kind is not None}
 
 
-def _find_field(schema: Schema, name: str) -> Schema:
+def _find_field(parsed: ParsedSchema, name: str) -> Schema:
     """The record in a field, beside null perhaps; None where there is none."""
-    for field in schema.get("fields", ()) if isinstance(schema, dict) else ():
+    fields = parsed.schema.get("fields", ()) if isinstance(parsed.schema, dict) else ()
+    for field in fields:
         if field["name"] == name:
             branches = field["type"] if isinstance(field["type"], list) else [field["type"]]
-            return next((branch for branch in branches if isinstance(branch, dict)), None)
+            wholes = [_whole(branch, parsed.named) for branch in branches]
+            return next((whole for whole in wholes if isinstance(whole, dict)), None)
     return None
 
 
-def _describe(schema: Schema) -> str | None:
+def _whole(schema: Schema, named: Mapping[str, Schema]) -> Schema:
+    """The type behind a name; where it is first used it stands itself."""
+    return named.get(schema, schema) if isinstance(schema, str) else schema
+
+
+def _describe(schema: Schema, named: Mapping[str, Schema]) -> str | None:
     if isinstance(schema, list):
         branches = [branch for branch in schema if branch != "null"]
-        return _describe(branches[0]) if len(branches) == 1 else None
+        return _describe(branches[0], named) if len(branches) == 1 else None
+    schema = _whole(schema, named)
     if isinstance(schema, str):
         return _COLUMN_TYPES.get(schema)
     kind = schema.get("type")
     if isinstance(kind, dict | list):
-        return _describe(kind)
+        return _describe(kind, named)
     logical = str(schema.get("logicalType", "")).removeprefix(_PREFIX)
     if logical == _SEMANTIC:
         return find_column_type(schema["connect.name"], schema.get("connect.parameters") or {})
     if logical == "decimal":
-        return f"numeric({schema['precision']},{schema.get('scale', 0)})"
+        precision = schema.get("precision")
+        return f"numeric({precision},{schema.get('scale', 0)})" if precision else "numeric"
     return _LOGICAL_COLUMN_TYPES.get(logical) or _COLUMN_TYPES.get(str(kind))
