@@ -17,11 +17,13 @@ from kafka_pg_pipeline.adapters.postgres.health import (
     TableRights,
 )
 from kafka_pg_pipeline.adapters.postgres.migrations import fetch_pending
+from kafka_pg_pipeline.adapters.schema_registry import HttpSchemaRegistry
 from kafka_pg_pipeline.assembly.endpoints import Endpoints
 from kafka_pg_pipeline.assembly.overview import fetch_ranges
 from kafka_pg_pipeline.assembly.session import open_session
 from kafka_pg_pipeline.domain.offsets import TopicSnapshot
 from kafka_pg_pipeline.domain.tables import TableName
+from kafka_pg_pipeline.domain.verdicts import Rejected
 from kafka_pg_pipeline.errors import KafkaUnavailableError, PipelineError, TopicMissingError
 from kafka_pg_pipeline.pipeline.plan import freeze_plan
 from kafka_pg_pipeline.pipeline.sample import read_sample
@@ -152,6 +154,22 @@ def _examine_record_times(
             "set this machine's clock, or those of the producers or the broker (NTP); loading is "
             "exact all the same, lag in seconds is not",
         )
+
+
+def examine_registry(endpoints: Endpoints) -> Iterator[Check]:
+    """Whether the schema registry answers and lets us in; nothing where none is named."""
+    settings = endpoints.schema_registry
+    if not settings.url:
+        return
+    started = time.monotonic()
+    try:
+        with closing(HttpSchemaRegistry(settings)) as registry:
+            registry.check()
+    except (PipelineError, Rejected) as error:
+        yield Check("schema registry", Verdict.FAILED, str(error))
+        return
+    took = time.monotonic() - started
+    yield Check("schema registry", Verdict.OK, f"{settings.url}: answers, {took * 1000:.0f} ms")
 
 
 def examine_postgres(

@@ -13,6 +13,7 @@ from kafka_pg_pipeline.assembly.doctor import (
     Verdict,
     examine_kafka,
     examine_postgres,
+    examine_registry,
     examine_stream,
     fetch_stuck_backends,
     terminate_backend,
@@ -100,6 +101,7 @@ def _examine(
     failed: set[str] = set()
     for check in chain(
         examine_kafka(endpoints, streams) if kafka else (),
+        examine_registry(endpoints) if kafka else (),
         examine_postgres(endpoints, streams) if postgres else (),
     ):
         if check.verdict is Verdict.FAILED:

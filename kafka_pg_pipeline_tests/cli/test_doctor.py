@@ -24,6 +24,7 @@ from kafka_pg_pipeline.local.distribution import KafkaDistribution
 from kafka_pg_pipeline.local.kafka_server import KafkaServer
 from kafka_pg_pipeline.settings.models import KafkaSettings, PostgresSettings
 from kafka_pg_pipeline_tests.cli.conftest import CHECKOUT, PASSWORD_VARIABLE, CommandLine
+from kafka_pg_pipeline_tests.fix_registry import RegistryServer
 from kafka_pg_pipeline_tests.fix_servers import connect
 from kafka_pg_pipeline_tests.fix_streams import Bench, BenchMaker
 
@@ -240,3 +241,14 @@ def test_missing_right_on_the_topic(
         if operation is AclOperation.READ:
             assert "grant this user DESCRIBE and READ" in finished.out
             assert "grant this user DESCRIBE and READ" in loaded.err
+
+
+def test_the_schema_registry_has_a_line(
+    command_line: CommandLine, healthy: Bench, registry: RegistryServer
+) -> None:
+    command_line.environment["SCHEMA_REGISTRY_URL"] = registry.url
+    assert f"schema registry: {registry.url}: answers" in command_line.run("doctor", "--kafka").out
+    registry.login = ("reader", "secret")
+    finished = command_line.run("doctor", "--kafka")
+    assert finished.code == 1
+    assert "schema_registry.username" in finished.out
