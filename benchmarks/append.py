@@ -42,9 +42,15 @@ def record(number: int) -> bytes:
     ).encode()
 
 
-def fill(bootstrap_servers: str, records: int, partitions: int) -> None:
+def fill(
+    bootstrap_servers: str,
+    records: int,
+    partitions: int,
+    topic: str = TOPIC,
+    make: Callable[[int], bytes] = record,
+) -> None:
     admin = AdminClient({"bootstrap.servers": bootstrap_servers})
-    admin.create_topics([NewTopic(TOPIC, partitions, 1)])[TOPIC].result(30)
+    admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(30)
     producer = Producer(
         {
             "bootstrap.servers": bootstrap_servers,
@@ -53,10 +59,10 @@ def fill(bootstrap_servers: str, records: int, partitions: int) -> None:
             "queue.buffering.max.messages": 500_000,
         }
     )
-    for number in track(range(records), description="filling the topic", transient=True):
+    for number in track(range(records), description=f"filling {topic}", transient=True):
         while True:
             try:
-                producer.produce(TOPIC, record(number), partition=number % partitions)
+                producer.produce(topic, make(number), partition=number % partitions)
                 break
             except BufferError:
                 producer.poll(0.1)

@@ -1,10 +1,12 @@
-"""Modes: rows per second of kafka-pg load in each mode beside reading alone, all in one run.
+"""Modes and formats: rows per second of kafka-pg load beside reading alone, all in one run.
 
 One broker and one PostgreSQL on this machine, and the topic of ``append.py``: each record has a
-key of its own. ``upsert-existing`` loads it into a table that holds all the keys already. Every
-contender runs in a process of its own.
+key of its own. ``upsert-existing`` loads it into a table that holds all the keys already. ``avro``
+and ``debezium`` append the same records, encoded so, from topics of their own. Every contender runs
+in a process of its own.
 """
 
+import io
 import json
 import os
 import platform
@@ -16,6 +18,7 @@ from typing import Any
 
 import append
 import click
+import fastavro
 import psycopg2
 from rich.console import Console
 from rich.table import Table
@@ -30,7 +33,46 @@ MODES = {
     "upsert-existing": f"    mode: upsert\n{KEYED}",
     "newest-wins": f"    mode: upsert\n{KEYED}    newest_wins: true\n",
 }
+AVRO = {
+    "type": "record",
+    "name": "Event",
+    "fields": [
+        {"name": "id", "type": "long"},
+        {"name": "category", "type": "string"},
+        {"name": "value", "type": "double"},
+        {"name": "ts", "type": {"type": "long", "logicalType": "timestamp-millis"}},
+    ],
+}
+WRITER = fastavro.parse_schema(
+    {**AVRO, "fields": [*AVRO["fields"][:3], {"name": "ts", "type": "long"}]}
+)
+FIRST_MOMENT = 1_767_225_600_000
+MODES |= {
+    "avro": "    format: avro\n    schema_file: event.avsc\n",
+    "debezium": "    format: debezium\n",
+}
+TOPICS = {"avro": "bench.avro", "debezium": "bench.debezium"}
 METADATA = "    metadata: [partition, offset, incarnation]\n"
+
+
+def avro_record(number: int) -> bytes:
+    data = io.BytesIO()
+    event = {
+        "id": number,
+        "category": f"category-{number % 17}",
+        "value": number % 1000 + number % 97 / 100,
+        "ts": FIRST_MOMENT + number % 86_400_000,
+    }
+    fastavro.schemaless_writer(data, WRITER, event)
+    return data.getvalue()
+
+
+def debezium_record(number: int) -> bytes:
+    row = append.record(number).decode()
+    source = '{"version":"3.0","connector":"postgresql","name":"bench","ts_ms":1767225600000}'
+    return (
+        f'{{"before":null,"after":{row},"source":{source},"op":"c","ts_ms":1767225600000}}'.encode()
+    )
 
 
 def load(mode: str, number: int, endpoints: LocalEndpoints) -> dict[str, Any]:
@@ -48,7 +90,7 @@ def run_load(mode: str, stream: str, table: str, endpoints: LocalEndpoints) -> d
     configuration = home / f"{word}_{stream}.yaml"
     configuration.write_text(
         f"postgres: {{schema: bench_{word}_{stream}}}\n"
-        f"streams:\n  bench_{word}_{stream}:\n    topic: {append.TOPIC}\n"
+        f"streams:\n  bench_{word}_{stream}:\n    topic: {TOPICS.get(mode, append.TOPIC)}\n"
         f"    table: public.bench_{word}_{table}\n{METADATA}{MODES[mode]}"
     )
     command = [sys.executable, "-m", "kafka_pg_pipeline", "load", "--json", "-c", configuration]
@@ -94,7 +136,7 @@ def main(
     contender: str | None,
     number: int,
 ) -> None:
-    """Rows per second of kafka-pg load in each mode beside reading alone."""
+    """Rows per second of kafka-pg load in each mode and format beside reading alone."""
     if contender:
         endpoints = LocalStack().endpoints()
         if contender == "read":
@@ -109,6 +151,11 @@ def main(
         endpoints = stack.up()
         try:
             append.fill(endpoints.bootstrap_servers, records, partitions)
+            for name, make in (("avro", avro_record), ("debezium", debezium_record)):
+                if not only or name in only:
+                    servers = endpoints.bootstrap_servers
+                    append.fill(servers, records, partitions, TOPICS[name], make)
+            (Path(home) / "event.avsc").write_text(json.dumps(AVRO))
             arguments = ["--records", str(records), "--partitions", str(partitions)]
             results = {
                 name: append.measure(name, arguments, rounds, script=__file__)
