@@ -64,6 +64,9 @@ class StaleMutationError(Exception):
     """A mutation's old text is not in the code, or not as often as expected."""
 
 
+_MERGE = "kafka_pg_pipeline/adapters/postgres/merge.py"
+_KEYS = "kafka_pg_pipeline_tests/delivery/test_keys.py"
+_DEBEZIUM = "kafka_pg_pipeline_tests/delivery/test_debezium.py"
 _COMPARE_IN_LOCK = Edit(
     _WRITER,
     """        if cursor.fetchall() != _expected(batch):
@@ -276,6 +279,64 @@ ORDER BY id
         "budget-anew-with-each-round",
         (Edit(_LOAD, "rejected_before=run.rejected", "rejected_before=0"),),
         (f"{_DEAD_LETTERS}::test_rounds_of_one_run_share_its_budget",),
+    ),
+    Mutation(
+        "first-record-of-a-key-wins",
+        (
+            Edit(
+                _MERGE,
+                'sql.SQL("ASC" if self._mode.mode is Mode.INSERT_IGNORE else "DESC")',
+                'sql.SQL("ASC")',
+            ),
+        ),
+        (f"{_KEYS}::test_the_last_record_of_a_key_wins_within_a_batch",),
+    ),
+    Mutation(
+        "newest-wins-compares-nothing",
+        (
+            Edit(
+                _MERGE,
+                '"{row}.{partition} IS DISTINCT FROM {line}.{partition}"',
+                '"true OR {row}.{partition} IS DISTINCT FROM {line}.{partition}"',
+            ),
+        ),
+        (
+            f"{_KEYS}::test_a_replay_changes_nothing_where_the_newest_wins",
+            f"{_KEYS}::test_an_old_tombstone_does_not_delete_a_newer_row",
+        ),
+    ),
+    Mutation(
+        "merges-lock-rows-in-any-order",
+        (
+            Edit(
+                _MERGE,
+                '" WHERE {lines} ORDER BY {keys} ON CONFLICT ({keys}) DO"',
+                '" WHERE {lines} ORDER BY random() ON CONFLICT ({keys}) DO"',
+            ),
+        ),
+        (f"{_KEYS}::test_streams_that_merge_into_one_table_do_not_deadlock[False]",),
+    ),
+    Mutation(
+        "merges-with-deletes-go-together",
+        (
+            Edit(
+                _MERGE,
+                '_shared" if in_order else "pg_advisory_xact_lock"',
+                '_shared"',
+            ),
+        ),
+        (f"{_KEYS}::test_streams_that_merge_into_one_table_do_not_deadlock[True]",),
+    ),
+    Mutation(
+        "unchanged-values-become-null",
+        (
+            Edit(
+                "kafka_pg_pipeline/pipeline/encode.py",
+                "kept = decoder.columns_of(decoded.unchanged)",
+                "kept = frozenset()",
+            ),
+        ),
+        (f"{_DEBEZIUM}::test_source_and_target_are_equal_after_each_step[precise-DEFAULT]",),
     ),
 )
 

@@ -180,7 +180,7 @@ def open_session(
             inspection=PostgresInspection(
                 primary, stream=name, topic=stream.topic, mode=stream.write_mode
             ),
-            moves=OperatorMoves(primary, stream=name, topic=stream.topic),
+            moves=OperatorMoves(primary, stream=name, topic=stream.topic, mode=stream.write_mode),
             loader=StreamLoader(name, stream, ports),
             letters=letters,
             replay=StreamReplay(

@@ -298,7 +298,7 @@ def test_a_replay_changes_nothing_where_the_newest_wins(keyed: Callable[..., Ben
     bench = keyed(newest_wins=True, metadata=VERSION)
     load(bench, [put("k1", "v1"), put("k1", "v2"), put("k2", "w1"), put("k1", "v3")])
     with bench.session() as session:
-        session.moves.reset({0: 0}, None, allow_duplicates=True)
+        session.moves.reset({0: 0}, session.catalog.fetch_target(), allow_duplicates=False)
     counts = bench.load(max_records=1).counts
     assert counts == BatchCounts(ignored=1)
     assert bench.query(ROWS) == [("k1", "v3"), ("k2", "w1")]
@@ -306,11 +306,27 @@ def test_a_replay_changes_nothing_where_the_newest_wins(keyed: Callable[..., Ben
     assert bench.query(ROWS) == [("k1", "v3"), ("k2", "w1")]
 
 
+@pytest.mark.parametrize("mode", ["upsert", "insert-ignore"])
+def test_what_is_read_again_ends_where_it_ended(keyed: Callable[..., Bench], mode: str) -> None:
+    """No row is taken away for it, and no offset columns are needed."""
+    bench = keyed(mode, metadata={})
+    load(bench, [put("a", "1"), put("b", "1"), put("a", "2"), tombstone("b"), put("c", "1")])
+    before = bench.query(ROWS)
+    with bench.session() as session:
+        (move,) = session.moves.reset(
+            {0: 0}, session.catalog.fetch_target(), allow_duplicates=False
+        )
+    assert move.deleted_rows == 0
+    assert bench.load().counts.total == 5
+    assert bench.query(ROWS) == before
+    assert bench.findings() == []
+
+
 def test_an_old_tombstone_does_not_delete_a_newer_row(keyed: Callable[..., Bench]) -> None:
     bench = keyed(newest_wins=True, metadata=VERSION)
     load(bench, [tombstone("a"), put("a", "new")])
     with bench.session() as session:
-        session.moves.reset({0: 0}, None, allow_duplicates=True)
+        session.moves.reset({0: 0}, session.catalog.fetch_target(), allow_duplicates=False)
     assert bench.load(max_records=1).counts == BatchCounts(ignored=1)
     assert bench.query(ROWS) == [("a", "new")]
 

@@ -17,6 +17,7 @@ from kafka_pg_pipeline.adapters.postgres.connection import (
     rows_of,
 )
 from kafka_pg_pipeline.adapters.postgres.staging import target_identifier
+from kafka_pg_pipeline.domain.modes import Mode, WriteMode
 from kafka_pg_pipeline.domain.offsets import OffsetRange, TopicSnapshot
 from kafka_pg_pipeline.domain.tables import TargetTable
 from kafka_pg_pipeline.errors import ConfigurationError
@@ -43,8 +44,9 @@ class Move:
 class OperatorMoves:
     """Moves of one stream on one topic, over a connection that the caller owns."""
 
-    def __init__(self, primary: Primary, *, stream: str, topic: str) -> None:
+    def __init__(self, primary: Primary, *, stream: str, topic: str, mode: WriteMode) -> None:
         self._primary = primary
+        self._mode = mode
         self._moves = Statements("moves", primary.settings.schema_name)
         self._positions = Statements("positions", primary.settings.schema_name)
         self._key = {"stream": stream, "topic": topic}
@@ -60,8 +62,9 @@ class OperatorMoves:
         """Set the next offsets of some partitions.
 
         Moving back on an append table deletes the rows of the range in the same transaction,
-        which needs the partition and offset columns and a topic that was never created again. The
-        dead letters of the range go in any case: their records are judged anew.
+        which needs the partition and offset columns and a topic that was never created again. Where
+        rows have a key, records are applied once more, and end where they ended. The dead letters
+        of the range go in any case: their records are judged anew.
 
         Raises:
             ConfigurationError: rows would be loaded twice and ``allow_duplicates`` is not given,
@@ -82,7 +85,7 @@ class OperatorMoves:
                 Move(partition, states[partition]["next_offset"], after)
                 for partition, after in sorted(next_offsets.items())
             )
-            if not allow_duplicates:
+            if self._mode.mode is Mode.APPEND and not allow_duplicates:
                 moves = self._delete_rows(cursor, moves, states, target)
             self._delete_dead_letters(cursor, moves, states)
             self._move(cursor, {move.partition: move.after for move in moves}, "reset")
