@@ -36,6 +36,12 @@ def write_file(path: Path, *benches: Bench, **streams: dict[str, Any]) -> None:
                 "table": bench.stream.table,
                 "metadata": {key.value: name for key, name in bench.stream.metadata.items()},
                 "isolation": bench.stream.isolation,
+                "format": bench.stream.format,
+                "mode": bench.stream.mode,
+                "key": bench.stream.key,
+                "key_source": bench.stream.key_source,
+                "newest_wins": bench.stream.newest_wins,
+                "evolution": bench.stream.evolution.value,
                 "start": str(bench.stream.start),
                 "on_data_loss": bench.stream.on_data_loss,
                 "batch": {

@@ -167,6 +167,14 @@ def show_report(report: LoadReport) -> None:
             f" in {format_seconds(report.seconds)} ({format_rate(report.rows_per_second)}, "
             f"{count_of(report.batches, 'batch')}, {format_bytes(report.record_bytes)})"
         )
+    for number, what in (
+        (counts.superseded, "superseded"),
+        (counts.deleted, "deleted"),
+        (counts.ignored, "without effect"),
+        (counts.filtered, "filtered"),
+    ):
+        if number:
+            text += f", {number:,} {what}"
     if counts.dead:
         text += f", {count_of(counts.dead, 'dead letter')}"
     if counts.absent:
@@ -191,6 +199,10 @@ def plain_loaded(loaded: Loaded) -> Any:
         "table": report.table,
         "outcome": report.outcome.value,
         "rows": counts.rows,
+        "superseded": counts.superseded,
+        "ignored": counts.ignored,
+        "deleted": counts.deleted,
+        "filtered": counts.filtered,
         "dead_letters": counts.dead,
         "absent": counts.absent,
         "untaken_fields": report.untaken_fields,

@@ -28,6 +28,7 @@ from kafka_pg_pipeline.domain.records import Reason, Stage
 from kafka_pg_pipeline.domain.schemas import RegisteredSchema
 from kafka_pg_pipeline.domain.verdicts import Rejected, Unfit
 from kafka_pg_pipeline.formats.extras import import_extra
+from kafka_pg_pipeline.formats.fractions import write_fraction
 from kafka_pg_pipeline.formats.semantic_types import (
     find_column_type,
     find_semantic_type,
@@ -244,14 +245,6 @@ def _plain(convert: Callable[[Any], Any]) -> Callable[..., Any]:
     return lambda data, _=None, __=None: convert(data)
 
 
-def _read_fraction(number: float, _: Schema = None, __: Schema = None) -> Any:
-    if number - number == 0:
-        return number
-    if number != number:
-        return "NaN"
-    return "Infinity" if number > 0 else "-Infinity"
-
-
 def _read_bytes(data: bytes, _: Schema = None, __: Schema = None) -> str:
     return "\\x" + data.hex()
 
@@ -282,7 +275,7 @@ def _semantic(name: str, parameters: str) -> Callable[[Any], Any]:
 _READERS: Mapping[str, Callable[..., Any]] = {
     _SEMANTIC: _read_semantic,
     "bytes": _read_bytes,
-    "fraction": _read_fraction,
+    "fraction": _plain(write_fraction),
     "decimal": _read_decimal,
     "uuid": _read_uuid,
     "text-uuid": _plain(str),

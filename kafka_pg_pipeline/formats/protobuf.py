@@ -18,6 +18,7 @@ from kafka_pg_pipeline.domain.records import Reason, Stage
 from kafka_pg_pipeline.domain.schemas import RegisteredSchema
 from kafka_pg_pipeline.domain.verdicts import Rejected, Unfit
 from kafka_pg_pipeline.formats.extras import import_extra
+from kafka_pg_pipeline.formats.fractions import write_fraction
 from kafka_pg_pipeline.formats.wire import split_indexes, split_schema_id
 from kafka_pg_pipeline.ports import SchemaRegistry
 
@@ -201,15 +202,6 @@ class MessageWriter:
         if field.type in (field.TYPE_DOUBLE, field.TYPE_FLOAT):
             return write_fraction
         return lambda value: value
-
-
-def write_fraction(number: float) -> float | str:
-    """The number, or PostgreSQL's word for what JSON has no number for."""
-    if number - number == 0:
-        return number
-    if number != number:
-        return "NaN"
-    return "Infinity" if number > 0 else "-Infinity"
 
 
 def _is_map(field: Descriptor) -> bool:

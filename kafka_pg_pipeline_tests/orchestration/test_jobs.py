@@ -16,6 +16,7 @@ from kafka_pg_pipeline.orchestration.loading import consume_stream, load_plan
 from kafka_pg_pipeline.pipeline import load
 from kafka_pg_pipeline.settings.file import LoadedSettings
 from kafka_pg_pipeline.settings.models import BatchSettings, PipelineSettings
+from kafka_pg_pipeline_tests.encoding import FakeRecord
 from kafka_pg_pipeline_tests.fix_servers import connect
 from kafka_pg_pipeline_tests.fix_streams import Bench, BenchMaker
 from kafka_pg_pipeline_tests.orchestration.conftest import Location
@@ -127,6 +128,20 @@ def test_a_load_tells_ranges_counts_bytes_time_and_lag(
         (1, 0, 10, 10, 10, 0, 0),
         (2, 0, 10, 10, 10, 0, 0),
     ]
+
+
+def test_a_load_by_key_tells_what_became_of_each_record(
+    bench: Bench, make_location: Any, instance: dg.DagsterInstance
+) -> None:
+    bench = bench.with_stream(mode="upsert", key=["id"])
+    bench.create_topic(1)
+    gone, unknown = FakeRecord(None, key=b"2"), FakeRecord(None, key=b"9")
+    bench.produce([{"id": 2}, {"id": 1}, {"id": 1}], partition=lambda _: 0)
+    run(make_location(bench), f"load_{bench.name}", instance)
+    bench.produce([{"id": 1}, gone, unknown], partition=lambda _: 0)
+    found = materialization(run(make_location(bench), f"load_{bench.name}", instance)).metadata
+    names = ("rows", "superseded", "deleted", "ignored", "filtered", "dead_letters")
+    assert [found[f"kafka/{name}"].value for name in names] == [1, 0, 1, 1, 0, 0]
 
 
 def test_the_topic_stands_upstream_of_the_table(bench: Bench, make_location: Any) -> None:
