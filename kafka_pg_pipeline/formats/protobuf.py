@@ -5,6 +5,7 @@ becomes a document by its descriptor, field by field: protobuf's own JSON writes
 as strings and bytes in base64, which says less than the message does.
 """
 
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ from kafka_pg_pipeline.domain.schemas import RegisteredSchema
 from kafka_pg_pipeline.domain.verdicts import Rejected, Unfit
 from kafka_pg_pipeline.formats.extras import import_extra
 from kafka_pg_pipeline.formats.fractions import write_fraction
+from kafka_pg_pipeline.formats.semantic_types import format_decimal
 from kafka_pg_pipeline.formats.wire import split_indexes, split_schema_id
 from kafka_pg_pipeline.ports import SchemaRegistry
 
@@ -26,7 +28,13 @@ Descriptor = Any
 Convert = Callable[[Any], Any]
 
 _EXTRA = "protobuf"
-_MAIN = "schema.proto"
+_MAIN = "kafka_pg_schema.proto"
+# What every registry has built in, so that no schema refers to it.
+_BUILT_IN = Path(__file__).with_name("protos")
+# A registry may show a map as the message of its entries, with an option that protoc keeps to
+# itself: https://github.com/Aiven-Open/karapace/issues/1319
+_MAP_ENTRY = re.compile(r"\boption\s+map_entry\s*=\s*true\s*;")
+_MAP_MARK = "kafka_pg_map_entry"
 _NANOSECONDS = 1_000_000_000
 _encode = msgspec.json.Encoder().encode
 
@@ -37,7 +45,7 @@ class ProtobufDecoder:
     def __init__(self, registry: SchemaRegistry) -> None:
         self._compiler = ProtoCompiler()
         self._registry = registry
-        self._files: dict[int, Descriptor] = {}
+        self._files: dict[int, Descriptor | None] = {}
         self._messages: dict[tuple[int, tuple[int, ...]], Any] = {}
         self._writer = MessageWriter()
 
@@ -74,7 +82,11 @@ class ProtobufDecoder:
     def _file(self, schema_id: int) -> Descriptor:
         if schema_id not in self._files:
             schema = self._registry.fetch_schema(schema_id)
+            # protoc takes its time: what it refused once, it is not asked again.
+            self._files[schema_id] = None
             self._files[schema_id] = self._compiler.compile(schema)
+        if self._files[schema_id] is None:
+            raise Rejected(Stage.DECODE, Reason.UNKNOWN_SCHEMA)
         return self._files[schema_id]
 
 
@@ -98,12 +110,13 @@ class ProtoCompiler:
         with tempfile.TemporaryDirectory(prefix="kafka_pg_proto_") as name:
             directory = Path(name)
             _write_files(directory, schema)
-            (directory / _MAIN).write_text(schema.text)
-            output = directory / "descriptors"
+            _write_file(directory / _MAIN, schema.text)
+            output = directory / "kafka_pg_descriptors"
             failed = self._protoc.main(
                 [
                     "protoc",
                     f"--proto_path={directory}",
+                    f"--proto_path={_BUILT_IN}",
                     f"--proto_path={self._well_known}",
                     f"--descriptor_set_out={output}",
                     "--include_imports",
@@ -115,6 +128,8 @@ class ProtoCompiler:
             files = self._descriptors.FileDescriptorSet.FromString(output.read_bytes())
         pool = self._pool.DescriptorPool()
         for file in files.file:
+            for message in file.message_type:
+                _restore_maps(message)
             pool.Add(file)
         return pool.FindFileByName(_MAIN)
 
@@ -142,8 +157,21 @@ def _write_files(directory: Path, schema: RegisteredSchema) -> None:
         if not path.resolve().is_relative_to(directory.resolve()):
             raise Rejected(Stage.DECODE, Reason.UNKNOWN_SCHEMA)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(reference.text)
+        _write_file(path, reference.text)
         _write_files(directory, reference)
+
+
+def _write_file(path: Path, text: str) -> None:
+    path.write_text(_MAP_ENTRY.sub(f'reserved "{_MAP_MARK}";', text), "utf-8")
+
+
+def _restore_maps(message: Any) -> None:
+    """Make maps again of the entries that were marked when the text was written."""
+    for nested in message.nested_type:
+        if _MAP_MARK in nested.reserved_name:
+            nested.reserved_name.remove(_MAP_MARK)
+            nested.options.map_entry = True
+        _restore_maps(nested)
 
 
 # -- messages as plain values --------------------------------------------------------------------
@@ -153,7 +181,8 @@ class MessageWriter:
     """Turns messages into values that msgspec writes exactly; learns each kind of message once."""
 
     def __init__(self) -> None:
-        self._known: dict[str, list[tuple[str, Descriptor, Convert]]] = {}
+        # By descriptor, not by name: each schema has its own of a message.
+        self._known: dict[Descriptor, list[tuple[str, bool, Convert]]] = {}
 
     def write(self, message: Any) -> Any:
         """The message: by the names of the .proto file, null where a field is not set.
@@ -167,23 +196,30 @@ class MessageWriter:
         if special is not None:
             return special(self, message)
         return {
-            name: convert(getattr(message, name))
-            if not field.has_presence or message.HasField(name)
-            else None
-            for name, field, convert in self._fields(message.DESCRIPTOR)
+            name: None
+            if optional and not message.HasField(name)
+            else convert(getattr(message, name))
+            for name, optional, convert in self._fields(message.DESCRIPTOR)
         }
 
-    def _fields(self, descriptor: Descriptor) -> list[tuple[str, Descriptor, Convert]]:
-        if descriptor.full_name not in self._known:
-            self._known[descriptor.full_name] = [
-                (field.name, field, self._converter(field)) for field in descriptor.fields
+    def _fields(self, descriptor: Descriptor) -> list[tuple[str, bool, Convert]]:
+        if descriptor not in self._known:
+            self._known[descriptor] = [
+                (
+                    field.name,
+                    # A default that the schema itself names is the value, as readers see it.
+                    field.has_presence and not field.has_default_value,
+                    self._converter(field),
+                )
+                for field in descriptor.fields
             ]
-        return self._known[descriptor.full_name]
+        return self._known[descriptor]
 
     def _converter(self, field: Descriptor) -> Convert:
         if _is_map(field):
             convert = self._single(field.message_type.fields_by_name["value"])
-            return lambda entries: {_name(key): convert(entries[key]) for key in entries}
+            # Protobuf gives them in any order; the same record is to be the same document.
+            return lambda entries: {_name(key): convert(entries[key]) for key in sorted(entries)}
         convert = self._single(field)
         if field.is_repeated:
             return lambda items: [convert(item) for item in items]
@@ -217,8 +253,10 @@ def _timestamp(_: MessageWriter, message: Any) -> str:
 
 
 def _duration(_: MessageWriter, message: Any) -> str:
-    microseconds, rest = divmod(message.seconds * _NANOSECONDS + message.nanos, 1000)
-    return f"{microseconds}{f'.{rest:03d}' if rest else ''} microseconds"
+    count = message.seconds * _NANOSECONDS + message.nanos
+    microseconds, rest = divmod(abs(count), 1000)
+    sign = "-" if count < 0 else ""
+    return f"{sign}{microseconds}{f'.{rest:03d}' if rest else ''} microseconds"
 
 
 def _wrapped(writer: MessageWriter, message: Any) -> Any:
@@ -227,7 +265,7 @@ def _wrapped(writer: MessageWriter, message: Any) -> Any:
 
 
 def _struct(writer: MessageWriter, message: Any) -> Any:
-    return {name: writer.write(message.fields[name]) for name in message.fields}
+    return {name: writer.write(message.fields[name]) for name in sorted(message.fields)}
 
 
 def _list(writer: MessageWriter, message: Any) -> Any:
@@ -247,12 +285,17 @@ def _value(writer: MessageWriter, message: Any) -> Any:
     return int(found) if isinstance(found, float) and found.is_integer() else write_fraction(found)
 
 
+def _decimal(_: MessageWriter, message: Any) -> Any:
+    return format_decimal(message.value, message.scale)
+
+
 _WELL_KNOWN: Mapping[str, Callable[[MessageWriter, Any], Any]] = {
     "google.protobuf.Timestamp": _timestamp,
     "google.protobuf.Duration": _duration,
     "google.protobuf.Struct": _struct,
     "google.protobuf.ListValue": _list,
     "google.protobuf.Value": _value,
+    "confluent.type.Decimal": _decimal,
     **{
         f"google.protobuf.{kind}Value": _wrapped
         for kind in (
@@ -276,6 +319,7 @@ _MESSAGE_TYPES = {
     "google.protobuf.StringValue": "text",
     "google.protobuf.UInt32Value": "bigint",
     "google.protobuf.UInt64Value": "numeric",
+    "confluent.type.Decimal": "numeric",
 }
 
 

@@ -4,6 +4,8 @@ from kafka_pg_pipeline.domain.records import Reason, Stage
 from kafka_pg_pipeline.domain.verdicts import Rejected
 
 _HEADER_BYTES = 5
+_MOST_INDEXES = 100  # as deep as Protobuf itself nests messages
+_VARINT_BYTES = 5
 
 
 def has_schema_id(data: bytes) -> bool:
@@ -26,13 +28,15 @@ def split_indexes(data: bytes) -> tuple[tuple[int, ...], bytes]:
     """Protobuf's message indexes, and the message behind them; a lone zero is the first message.
 
     Raises:
-        Rejected: the indexes end in the middle.
+        Rejected: the indexes end in the middle, or no schema has so many.
     """
     count, rest = _read_varint(data)
     if count == 0:
         return (0,), rest
+    if not 0 < count <= _MOST_INDEXES:
+        raise Rejected(Stage.DECODE, Reason.UNDECODABLE)
     indexes = []
-    for _ in range(min(count, len(rest))):
+    for _ in range(count):
         index, rest = _read_varint(rest)
         indexes.append(index)
     return tuple(indexes), rest
@@ -41,7 +45,7 @@ def split_indexes(data: bytes) -> tuple[tuple[int, ...], bytes]:
 def _read_varint(data: bytes) -> tuple[int, bytes]:
     """A zigzag varint, as Avro and Protobuf's sint write one."""
     number = shift = 0
-    for position, byte in enumerate(data):
+    for position, byte in enumerate(data[:_VARINT_BYTES]):
         number |= (byte & 0x7F) << shift
         shift += 7
         if byte < 0x80:
