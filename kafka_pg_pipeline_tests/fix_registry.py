@@ -33,6 +33,7 @@ class RegistryServer:
     url: str = ""
     login: tuple[str, str] | None = None
     fails_with: int | None = None
+    deleted: set[str] = field(default_factory=set)
     requests: list[str] = field(default_factory=list)
     schemas: list[dict[str, Any]] = field(default_factory=list)
     subjects: dict[str, list[int]] = field(default_factory=dict)
@@ -47,6 +48,8 @@ class RegistryServer:
 
     def answer(self, method: str, path: str, body: dict[str, Any]) -> tuple[int, Any]:
         path, _, query = path.partition("?")
+        if "deleted=true" not in query and any(f"/{name}/" in path for name in self.deleted):
+            return _NOT_FOUND["subject"]
         status, found = self._answer(method, path, body)
         if status == 200 and "format=serialized" in query and found["schemaType"] == "PROTOBUF":
             found = {**found, "schema": _compile(found["schema"])}
@@ -66,6 +69,8 @@ class RegistryServer:
         return 404, {"error_code": 404, "message": f"HTTP 404 {method}"}
 
     def _by_id(self, schema_id: int) -> tuple[int, Any]:
+        if schema_id >= 2**31:  # no number to it, so no such address
+            return 404, {"error_code": 404, "message": "HTTP 404 Not Found"}
         if not 0 < schema_id <= len(self.schemas):
             return _NOT_FOUND["schema"]
         return 200, _shown(self.schemas[schema_id - 1])
@@ -156,6 +161,8 @@ def registry() -> Iterator[RegistryServer]:
             self.send_response(status)
             self.send_header("Content-Type", "application/vnd.schemaregistry.v1+json")
             self.send_header("Content-Length", str(len(data)))
+            if status == 503:
+                self.send_header("Retry-After", "3600")
             self.end_headers()
             self.wfile.write(data)
 

@@ -7,18 +7,25 @@ from urllib.parse import quote, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
+from requests.auth import HTTPBasicAuth
 from urllib3.util import Retry
 
 from kafka_pg_pipeline.domain.records import Reason, Stage
 from kafka_pg_pipeline.domain.schemas import RegisteredSchema
 from kafka_pg_pipeline.domain.verdicts import Rejected
-from kafka_pg_pipeline.errors import AuthenticationError, RegistryUnavailableError
+from kafka_pg_pipeline.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    RegistryUnavailableError,
+)
 from kafka_pg_pipeline.settings.models import SchemaRegistrySettings
 
 _ACCEPT = "application/vnd.schemaregistry.v1+json, application/json"
-_RETRIES = 4
+_RETRIES, _RETRIES_OF_SILENCE = 4, 1
 _BACKOFF_SECONDS = 0.5
 _PASSING = (429, 500, 502, 503, 504)
+# Registries hold ids in 32 bits with a sign; beyond, they answer as if the address were wrong.
+_LARGEST_ID = 2**31 - 1
 # Error codes of the API: subject, version and schema not found.
 _UNKNOWN = (40401, 40402, 40403)
 # An id that nobody knows is not asked for again at once: a bad topic may be full of it.
@@ -35,6 +42,7 @@ class HttpSchemaRegistry:
         self._timeout = settings.request_timeout_seconds
         self._clock = clock
         self._schemas: dict[int, RegisteredSchema] = {}
+        self._versions: dict[tuple[str, int], RegisteredSchema] = {}
         self._unknown: dict[int, float] = {}
         self._session = _open_session(settings)
 
@@ -45,11 +53,12 @@ class HttpSchemaRegistry:
             Rejected: the registry does not know it.
             RegistryUnavailableError: the registry did not answer in time.
             AuthenticationError: it does not let us in.
+            ConfigurationError: a file named for TLS cannot be read.
         """
         known = self._schemas.get(schema_id)
         if known is not None:
             return known
-        if self._unknown.get(schema_id, 0.0) > self._clock():
+        if schema_id > _LARGEST_ID or self._unknown.get(schema_id, 0.0) > self._clock():
             raise Rejected(Stage.DECODE, Reason.UNKNOWN_SCHEMA)
         try:
             schema = self._complete(self._get(f"/schemas/ids/{schema_id}"))
@@ -75,7 +84,12 @@ class HttpSchemaRegistry:
         return RegisteredSchema(found.get("schemaType") or "AVRO", found["schema"], references)
 
     def _fetch_version(self, subject: str, version: int) -> RegisteredSchema:
-        return self._complete(self._get(f"/subjects/{quote(subject, safe='')}/versions/{version}"))
+        key = (subject, version)
+        if key not in self._versions:
+            # A deleted schema still says what the records are that were written with it.
+            path = f"/subjects/{quote(subject, safe='')}/versions/{version}?deleted=true"
+            self._versions[key] = self._complete(self._get(path))
+        return self._versions[key]
 
     def _get(self, path: str) -> Any:
         try:
@@ -89,6 +103,10 @@ class HttpSchemaRegistry:
             raise RegistryUnavailableError(
                 f"{self._describe()} does not answer: nothing was moved, a later run continues. "
                 "`kafka-pg doctor` checks it"
+            ) from None
+        except OSError:  # requests' own for a file that is not there
+            raise ConfigurationError(
+                "schema_registry: a file of cafile, certfile and keyfile cannot be read"
             ) from None
         return self._read(answer)
 
@@ -124,16 +142,20 @@ def _open_session(settings: SchemaRegistrySettings) -> requests.Session:
     session.headers["Accept"] = _ACCEPT
     if settings.username:
         password = settings.password.get_secret_value() if settings.password else ""
-        session.auth = (settings.username, password)
+        # As bytes: of a text requests takes Latin-1 alone.
+        session.auth = HTTPBasicAuth(settings.username.encode(), password.encode())
     session.verify = str(settings.cafile) if settings.cafile else True
     if settings.certfile and settings.keyfile:
         session.cert = (str(settings.certfile), str(settings.keyfile))
     retry = Retry(
         total=_RETRIES,
+        read=_RETRIES_OF_SILENCE,
         backoff_factor=_BACKOFF_SECONDS,
         status_forcelist=_PASSING,
         allowed_methods=("GET",),
         raise_on_status=False,
+        # It may ask for an hour; a later run is soon enough.
+        respect_retry_after_header=False,
     )
     session.mount(f"{urlsplit(settings.url).scheme}://", HTTPAdapter(max_retries=retry))
     return session

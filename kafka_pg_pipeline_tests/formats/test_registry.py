@@ -1,5 +1,7 @@
 """The client of the registry, and the tests' registry held against Confluent's own client."""
 
+from pathlib import Path
+
 import pytest
 import requests
 from confluent_kafka.schema_registry import Schema, SchemaReference, SchemaRegistryClient
@@ -11,7 +13,11 @@ from kafka_pg_pipeline.adapters.schema_registry import HttpSchemaRegistry
 from kafka_pg_pipeline.domain.records import Reason
 from kafka_pg_pipeline.domain.schemas import RegisteredSchema
 from kafka_pg_pipeline.domain.verdicts import Rejected
-from kafka_pg_pipeline.errors import AuthenticationError, RegistryUnavailableError
+from kafka_pg_pipeline.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    RegistryUnavailableError,
+)
 from kafka_pg_pipeline.settings.models import SchemaRegistrySettings
 from kafka_pg_pipeline_tests.fix_registry import RegistryServer
 
@@ -71,6 +77,31 @@ def test_an_id_that_was_unknown_may_be_known_later(registry: RegistryServer) -> 
     assert client.fetch_schema(1).text == TEXT
 
 
+def test_an_id_that_no_registry_can_have_is_the_records_fault(registry: RegistryServer) -> None:
+    with pytest.raises(Rejected) as verdict:
+        client_of(registry).fetch_schema(2**31)
+    assert verdict.value.reason is Reason.UNKNOWN_SCHEMA
+
+
+def test_a_deleted_schema_still_explains_what_refers_to_it(registry: RegistryServer) -> None:
+    registry.register("gone", TEXT)
+    references = [{"name": "R", "subject": "gone", "version": 1}]
+    schema_id = registry.register("top", '"R"', references=references)
+    registry.deleted.add("gone")
+    assert client_of(registry).fetch_schema(schema_id).references[0][1].text == TEXT
+
+
+def test_what_several_schemas_refer_to_is_fetched_once(registry: RegistryServer) -> None:
+    registry.register("shared", TEXT)
+    references = [{"name": "R", "subject": "shared", "version": 1}]
+    client = client_of(registry)
+    for subject in ("one", "two"):
+        client.fetch_schema(registry.register(subject, f'["{subject}"]', references=references))
+    assert len([path for path in registry.requests if "/shared/" in path]) == 1
+
+
+# The tests' registry asks for an hour with its 503.
+@pytest.mark.timeout(30)
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_registry_out_of_order_is_an_outage(registry: RegistryServer, status: int) -> None:
     registry.fails_with = status
@@ -99,6 +130,22 @@ def test_a_login_is_asked_for_and_given(registry: RegistryServer) -> None:
     assert "wrong" not in str(refused.value)
     client = client_of(registry, username="reader", password=SecretStr("canary-3f"))
     assert client.fetch_schema(schema_id).text == TEXT
+
+
+def test_a_password_may_hold_any_character(registry: RegistryServer) -> None:
+    registry.login = ("lesér", "pässwörd: €")
+    schema_id = registry.register("a", TEXT)
+    client = client_of(registry, username="lesér", password=SecretStr("pässwörd: €"))
+    assert client.fetch_schema(schema_id).text == TEXT
+
+
+def test_a_file_of_the_ca_that_is_not_there_is_told(
+    registry: RegistryServer, tmp_path: Path
+) -> None:
+    url = registry.url.replace("http:", "https:")
+    settings = SchemaRegistrySettings(url=url, cafile=tmp_path / "ca.pem")
+    with pytest.raises(ConfigurationError, match="cafile"):
+        HttpSchemaRegistry(settings).fetch_schema(1)
 
 
 # -- the tests' own registry, as Confluent's client sees it ---------------------------------------
