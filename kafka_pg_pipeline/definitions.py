@@ -15,6 +15,7 @@ from kafka_pg_pipeline.orchestration.replay import build_replay_job
 from kafka_pg_pipeline.orchestration.schedules import build_schedules
 from kafka_pg_pipeline.orchestration.sensors import build_sensor
 from kafka_pg_pipeline.orchestration.streams import Streams
+from kafka_pg_pipeline.orchestration.together import build_together_job
 from kafka_pg_pipeline.resources.build import build_resources
 from kafka_pg_pipeline.settings.file import LoadedSettings, load_settings
 
@@ -25,14 +26,16 @@ def build_definitions(loaded: LoadedSettings) -> dg.Definitions:
     assets = build_table_assets(streams.by_name)
     kafka_to_postgres = build_kafka_to_postgres(streams)
     load_jobs = build_load_jobs(streams, assets)
+    resources = build_resources(loaded, os.environ)
+    together = build_together_job(streams, resources)
     starts_on = os.environ.get("KAFKA_PG_START_SENSORS") == "1"
     status = dg.DefaultSensorStatus.RUNNING if starts_on else dg.DefaultSensorStatus.STOPPED
     return dg.Definitions(
         assets=[*build_topic_specs(streams.by_name), *assets.values()],
-        jobs=[kafka_to_postgres, *load_jobs.values(), build_replay_job(streams)],
-        schedules=build_schedules(kafka_to_postgres, load_jobs, streams.by_name),
-        sensors=[build_sensor(load_jobs, streams.by_name, status)] if load_jobs else [],
-        resources=build_resources(loaded, os.environ),
+        jobs=[kafka_to_postgres, together, *load_jobs.values(), build_replay_job(streams)],
+        schedules=build_schedules(kafka_to_postgres, together, load_jobs, streams.by_name),
+        sensors=[build_sensor(load_jobs, together, streams.by_name, status)] if load_jobs else [],
+        resources=resources,
         # Also for runs launched on the assets themselves: a process for each op would cost more
         # than most loads.
         executor=dg.in_process_executor,

@@ -10,13 +10,20 @@ from dataclasses import dataclass, replace
 from kafka_pg_pipeline.assembly.session import StreamSession
 from kafka_pg_pipeline.domain.offsets import OffsetRange, Position, TopicSnapshot, was_loaded
 from kafka_pg_pipeline.domain.planning import check_identity, covered, plan_partitions
-from kafka_pg_pipeline.domain.status import CommittedBatch, PartitionLag, StoredPartition
+from kafka_pg_pipeline.domain.status import (
+    CommittedBatch,
+    PartitionLag,
+    StoredPartition,
+    StreamFailure,
+)
 from kafka_pg_pipeline.errors import IncarnationChangedError, PipelineError, TargetError
 from kafka_pg_pipeline.pipeline.plan import freeze_plan, place_new_partitions
 from kafka_pg_pipeline.pipeline.sample import read_sample
 from kafka_pg_pipeline.pipeline.target import describe_loss
 
 _LAST_BATCHES = 5
+# The migration that brings the table of failures.
+_FAILURES = 3
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,10 @@ class StreamLag:
 
 @dataclass(frozen=True)
 class StreamOverview:
-    """A stream's account; ``problem`` says why its lag could not be had, or why it stands still."""
+    """A stream's account; ``problem`` says why its lag could not be had, or why it stands still.
+
+    ``failure`` is that of its last run, where that failed.
+    """
 
     stream: str
     topic: str
@@ -62,6 +72,7 @@ class StreamOverview:
     batches: tuple[CommittedBatch, ...]
     lag: StreamLag | None
     problem: PipelineError | None
+    failure: StreamFailure | None = None
 
 
 def fetch_positions(session: StreamSession) -> tuple[Position, ...]:
@@ -197,7 +208,14 @@ def fetch_overview(session: StreamSession) -> StreamOverview:
         batches=batches,
         lag=lag,
         problem=problem,
+        failure=_fetch_failure(session),
     )
+
+
+def _fetch_failure(session: StreamSession) -> StreamFailure | None:
+    if not session.has_applied(_FAILURES):
+        return None
+    return session.failures.fetch([session.name]).get(session.name)
 
 
 def is_same_topic(session: StreamSession, snapshot: TopicSnapshot) -> bool:

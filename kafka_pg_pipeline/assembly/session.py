@@ -12,6 +12,7 @@ from kafka_pg_pipeline.adapters.kafka.reader import open_reader_factory
 from kafka_pg_pipeline.adapters.postgres.catalog import PostgresCatalog
 from kafka_pg_pipeline.adapters.postgres.connection import Primary
 from kafka_pg_pipeline.adapters.postgres.evolution import PostgresEvolution
+from kafka_pg_pipeline.adapters.postgres.failures import PostgresFailures
 from kafka_pg_pipeline.adapters.postgres.inspection import PostgresInspection
 from kafka_pg_pipeline.adapters.postgres.letters import PostgresLetters
 from kafka_pg_pipeline.adapters.postgres.migrations import fetch_pending, migrate
@@ -39,6 +40,7 @@ class StreamSession:
 
     name: str
     stream: StreamSettings
+    run_id: str
     inspector: KafkaInspector
     open_reader: ReaderFactory
     positions: PostgresPositions
@@ -46,6 +48,7 @@ class StreamSession:
     decoders: Decoders
     inspection: PostgresInspection
     moves: OperatorMoves
+    failures: PostgresFailures
     loader: StreamLoader
     letters: PostgresLetters
     replay: StreamReplay
@@ -58,7 +61,11 @@ class StreamSession:
     @property
     def has_state(self) -> bool:
         """False only where a read-only session found no tables of the pipeline yet."""
-        return all(migration.version > 1 for migration in self.pending_migrations)
+        return self.has_applied(1)
+
+    def has_applied(self, version: int) -> bool:
+        """Whether a migration is in effect; a read-only session may find that it is not."""
+        return all(migration.version != version for migration in self.pending_migrations)
 
     def insist_on_current_tables(self) -> None:
         """Refuse where a read-only session finds the pipeline's tables as an older version made.
@@ -172,6 +179,7 @@ def open_session(
         yield StreamSession(
             name=name,
             stream=stream,
+            run_id=run_id,
             inspector=inspector,
             open_reader=open_reader,
             positions=positions,
@@ -181,6 +189,7 @@ def open_session(
                 primary, stream=name, topic=stream.topic, mode=stream.write_mode
             ),
             moves=OperatorMoves(primary, stream=name, topic=stream.topic, mode=stream.write_mode),
+            failures=PostgresFailures(primary),
             loader=StreamLoader(name, stream, ports),
             letters=letters,
             replay=StreamReplay(

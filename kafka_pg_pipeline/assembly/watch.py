@@ -6,18 +6,20 @@ state the servers are in.
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 
 from kafka_pg_pipeline.adapters.kafka.inspector import KafkaInspector
 from kafka_pg_pipeline.adapters.postgres.connection import Primary
+from kafka_pg_pipeline.adapters.postgres.failures import PostgresFailures
 from kafka_pg_pipeline.adapters.postgres.inspection import PostgresInspection
 from kafka_pg_pipeline.adapters.postgres.migrations import fetch_pending
 from kafka_pg_pipeline.adapters.postgres.positions import PostgresPositions
 from kafka_pg_pipeline.assembly.endpoints import Endpoints
 from kafka_pg_pipeline.domain.offsets import Position, TopicSnapshot
 from kafka_pg_pipeline.domain.planning import count_blocked
+from kafka_pg_pipeline.domain.status import StreamFailure
 from kafka_pg_pipeline.errors import (
     KafkaUnavailableError,
     PipelineError,
@@ -32,6 +34,8 @@ from kafka_pg_pipeline.settings.models import PostgresSettings, StreamSettings
 # none begins later than this.
 LAST_LOOK_SECONDS = 8.0
 _KAFKA_SECONDS = 6.0
+# The migration that brings the table of failures.
+_FAILURES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +87,7 @@ class Watch:
         self._inspectors = inspectors
         self._clock = clock
         self._deadline = clock() + LAST_LOOK_SECONDS
-        self._has_state: bool | None = None
+        self._pending: frozenset[int] | None = None
         self._down: str | None = None
 
     def look_at_all(self, streams: Mapping[str, StreamSettings]) -> Iterator[StreamLook]:
@@ -132,6 +136,16 @@ class Watch:
         )
         return inspection.fetch_seconds_since_commit(run_id)
 
+    def fetch_failures(self, names: Sequence[str]) -> Mapping[str, StreamFailure]:
+        """Failures in a row of those streams whose last run failed.
+
+        Raises:
+            PipelineError: PostgreSQL could not say.
+        """
+        if _FAILURES in self._fetch_pending():
+            return {}
+        return PostgresFailures(self._primary).fetch(names)
+
     def _fetch_positions(self, name: str, stream: StreamSettings) -> tuple[Position, ...]:
         if not self._fetch_has_state():
             return ()
@@ -139,10 +153,14 @@ class Watch:
         return positions.fetch_positions()
 
     def _fetch_has_state(self) -> bool:
-        if self._has_state is None:
+        return 1 not in self._fetch_pending()
+
+    def _fetch_pending(self) -> frozenset[int]:
+        """Versions of the migrations that are missing: whoever only looks applies none."""
+        if self._pending is None:
             pending = fetch_pending(self._primary)
-            self._has_state = all(migration.version > 1 for migration in pending)
-        return self._has_state
+            self._pending = frozenset(migration.version for migration in pending)
+        return self._pending
 
 
 @contextmanager

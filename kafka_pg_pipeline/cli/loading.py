@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 
+from kafka_pg_pipeline.assembly.outcomes import noting_outcome
 from kafka_pg_pipeline.assembly.overview import fetch_next_offsets
 from kafka_pg_pipeline.assembly.session import StreamSession, open_session
 from kafka_pg_pipeline.cli.configuration import Pipeline
@@ -65,15 +66,16 @@ def load_session(
     session: StreamSession, *, limits: Limits, stop: StopRequest, show: ShowProgress
 ) -> Loaded:
     """As ``load_stream``, on a session that is open already."""
-    plan = freeze_plan(
-        session.name,
-        session.stream,
-        session.inspector,
-        max_records=limits.max_records,
-        max_seconds=limits.max_seconds,
-    )
-    with show(session.name, count_planned(session, plan)) as progress:
-        report = session.loader.load(plan, stop=stop, listener=progress)
+    with noting_outcome(session):
+        plan = freeze_plan(
+            session.name,
+            session.stream,
+            session.inspector,
+            max_records=limits.max_records,
+            max_seconds=limits.max_seconds,
+        )
+        with show(session.name, count_planned(session, plan)) as progress:
+            report = session.loader.load(plan, stop=stop, listener=progress)
     positions = {p.partition: p.next_offset for p in session.positions.fetch_positions()}
     return Loaded(report, positions)
 

@@ -20,7 +20,7 @@ from kafka_pg_pipeline.cli.output import (
     to_plain,
 )
 from kafka_pg_pipeline.cli.streams import show_each
-from kafka_pg_pipeline.domain.status import CommittedBatch, PartitionLag
+from kafka_pg_pipeline.domain.status import CommittedBatch, PartitionLag, StreamFailure
 
 _RUN_ID = 12
 
@@ -56,6 +56,8 @@ def show_overview(overview: StreamOverview) -> None:
         print_line(f"cannot go on: {overview.problem}", style="red")
     elif overview.lag is not None:
         print_line(_summarise(overview))
+    if overview.failure is not None and overview.problem is None:
+        print_line(_describe_failure(overview.failure), style="yellow")
     show_dead_letters(overview.stream, sum(part.dead_letters for part in overview.stored))
     if overview.batches:
         show_batches(overview.batches)
@@ -134,6 +136,12 @@ def _summarise(overview: StreamOverview) -> str:
     if lag.blocked:
         text += f"; {count_of(lag.blocked, 'offset')} behind an open transaction"
     return text
+
+
+def _describe_failure(failure: StreamFailure) -> str:
+    ago = format_seconds(failure.seconds_ago)
+    runs = "the last run" if failure.failures == 1 else f"the last {failure.failures:,} runs"
+    return f"{runs} failed, {ago} ago (run {failure.run_id[:_RUN_ID]}): {failure.message}"
 
 
 def plain_overview(overview: StreamOverview) -> Any:

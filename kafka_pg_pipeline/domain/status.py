@@ -48,3 +48,15 @@ class PartitionLag:
     readable: int
     blocked: int
     seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamFailure:
+    """Runs of a stream that failed in a row; error, message and run are those of the last one."""
+
+    stream: str
+    failures: int
+    error: str
+    message: str
+    run_id: str
+    seconds_ago: float

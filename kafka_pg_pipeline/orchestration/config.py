@@ -54,6 +54,14 @@ class ConsumeConfig(LimitsConfig):
     stream: str | None = Field(None, description="stream of the file; the demo stream if unset")
 
 
+class TogetherConfig(LimitsConfig):
+    """Which streams one run loads, and the limits of each of them."""
+
+    streams: list[str] = Field(
+        default_factory=list, description="streams of the file; all of them if empty"
+    )
+
+
 class ReplayConfig(dg.Config):
     """Which dead letters to replay: all of the stream's, or those that meet what is set."""
 

@@ -22,7 +22,7 @@ from kafka_pg_pipeline.resources.kafka import KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
 
 # Longer than USUAL_SECONDS: what is in flight then has time to end.
-_MAX_RUNTIME_SECONDS = "900"
+MAX_RUNTIME_SECONDS = "900"
 
 
 def build_kafka_to_postgres(streams: Streams) -> dg.JobDefinition:
@@ -92,7 +92,7 @@ def build_kafka_to_postgres(streams: Streams) -> dg.JobDefinition:
         name="kafka_to_postgres",
         description="Produce (to a stream that has a source), consume and load one stream.",
         executor_def=dg.in_process_executor,
-        tags={"dagster/max_runtime": _MAX_RUNTIME_SECONDS},
+        tags={"dagster/max_runtime": MAX_RUNTIME_SECONDS},
         config=_usual_config(streams),
     )
     def kafka_to_postgres() -> None:
@@ -127,7 +127,7 @@ def build_load_jobs(
             selection=dg.AssetSelection.assets(assets[name]),
             description=f"Load `{stream.topic}` into `{stream.table}` up to the present end.",
             executor_def=dg.in_process_executor,
-            tags={STREAM_TAG: name, "dagster/max_runtime": _MAX_RUNTIME_SECONDS},
+            tags={STREAM_TAG: name, "dagster/max_runtime": MAX_RUNTIME_SECONDS},
         )
         for name, stream in streams.by_name.items()
     }

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import dagster as dg
 
 from kafka_pg_pipeline.assembly.endpoints import Endpoints
-from kafka_pg_pipeline.assembly.session import open_session
+from kafka_pg_pipeline.assembly.outcomes import noting_failure, noting_outcome
+from kafka_pg_pipeline.assembly.session import StreamSession, open_session
 from kafka_pg_pipeline.domain.planning import LoadPlan
 from kafka_pg_pipeline.domain.reports import LoadReport
 from kafka_pg_pipeline.orchestration.config import USUAL_SECONDS, LimitsConfig
@@ -34,6 +35,7 @@ def consume_stream(
     with (
         dagster_failures(name, stream),
         open_session(name, stream, endpoints, run_id=run_id) as session,
+        noting_failure(session),
     ):
         return freeze_plan(
             name, stream, session.inspector, max_records=max_records, max_seconds=max_seconds
@@ -59,10 +61,26 @@ def load_plan(
         dagster_failures(plan.stream, stream),
         open_session(plan.stream, stream, endpoints, run_id=run_id) as session,
     ):
-        rejected = session.inspection.count_rejected((run_id, *retried_runs))
+        return load_in_session(session, plan, log=log, retried_runs=retried_runs)
+
+
+def load_in_session(
+    session: StreamSession,
+    plan: LoadPlan,
+    *,
+    log: logging.Logger,
+    retried_runs: Sequence[str] = (),
+) -> LoadReport:
+    """As ``load_plan``, on a session that is open already.
+
+    Raises:
+        PipelineError: what stopped the load; what was committed stays.
+    """
+    with noting_outcome(session):
+        rejected = session.inspection.count_rejected((session.run_id, *retried_runs))
         report = session.loader.load(plan, stop=threading.Event(), rejected_before=rejected)
-        # A retry within the run knows of its own batches alone; the ledger knows of all.
-        report = report.with_totals(*session.inspection.fetch_run_totals(run_id))
+    # A retry within the run knows of its own batches alone; the ledger knows of all.
+    report = report.with_totals(*session.inspection.fetch_run_totals(session.run_id))
     log.info(
         "%s: %d rows, %d dead letters in %d batches, %.2f s (%s), lag %d → %d",
         plan.stream,

@@ -14,6 +14,7 @@ _EVERY_FIVE_MINUTES = "*/5 * * * *"
 
 def build_schedules(
     kafka_to_postgres: dg.JobDefinition,
+    together: dg.JobDefinition,
     load_jobs: Mapping[str, Any],
     streams: Mapping[str, StreamSettings],
 ) -> list[dg.ScheduleDefinition]:
@@ -27,7 +28,14 @@ def build_schedules(
             cron_schedule=_EVERY_FIVE_MINUTES,
             execution_timezone="UTC",
             description="Produce and load the demo stream, or the first stream of the file.",
-        )
+        ),
+        dg.ScheduleDefinition(
+            name=f"{together.name}_schedule",
+            target=together,
+            cron_schedule=_EVERY_FIVE_MINUTES,
+            execution_timezone="UTC",
+            description="Load all streams of the file, in one run.",
+        ),
     ]
     schedules += [
         dg.ScheduleDefinition(

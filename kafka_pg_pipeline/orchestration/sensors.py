@@ -1,21 +1,33 @@
-"""The sensor ``new_offsets_sensor``: asks for a load when a topic's end is past the position.
+"""The sensor ``new_offsets_sensor``: asks for loads when topics' ends are past the positions.
 
 Each tick decides anew from the ledger and from Kafka. There is no cursor and no run key: a key of
 a run that failed would never be asked for again. Two runs at once would be harmless, since the
 database fences them; the look for runs in flight only saves work.
+
+A stream with much to load gets a run of its own, ``load_<stream>``. Several that have little share
+one, so that fifty quiet topics do not cost fifty processes a minute. A stream whose last run failed
+is alone until it has succeeded: what is wrong with it shows in a run of its own.
 """
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
 
 from kafka_pg_pipeline.assembly.watch import StreamLook, Watch, open_watch
 from kafka_pg_pipeline.errors import ConfigurationError, PipelineError
+from kafka_pg_pipeline.orchestration.history import WAITING, FailedRuns, RunHistory
 from kafka_pg_pipeline.orchestration.jobs import load_job_name
-from kafka_pg_pipeline.orchestration.streams import STREAM_TAG
+from kafka_pg_pipeline.orchestration.streams import (
+    STREAM_TAG,
+    STREAMS_TAG,
+    TOGETHER_JOB,
+    join_names,
+)
+from kafka_pg_pipeline.orchestration.together import together_config
 from kafka_pg_pipeline.resources.build import find_endpoints
 from kafka_pg_pipeline.resources.kafka import KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
@@ -28,20 +40,26 @@ ORPHAN_SECONDS = 300.0
 # After failures in a row the next run waits 30 s, 60 s, 120 s … up to a quarter of an hour.
 _BACKOFF_SECONDS = 30.0
 _MOST_BACKOFF_SECONDS = 900.0
-_RUNS_LOOKED_AT = 8
+# A run of several streams takes at most so many records of each: what one has beyond it must not
+# keep the others waiting.
+MOST_TOGETHER = 50_000
 
-# What waits in the queue will be taken from it; another run would only wait beside it.
-_WAITING = (dg.DagsterRunStatus.QUEUED,)
-_WORKING = (
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-)
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Why no run of a stream is asked for now; where ``hold`` is None, whether it shares one."""
+
+    look: StreamLook
+    hold: str | None = None
+    shares_run: bool = False
+
+    def __str__(self) -> str:
+        return self.hold or str(self.look)
 
 
 def build_sensor(
     load_jobs: Mapping[str, Any],
+    together: dg.JobDefinition,
     streams: Mapping[str, StreamSettings],
     default_status: dg.DefaultSensorStatus,
 ) -> dg.SensorDefinition:
@@ -49,10 +67,10 @@ def build_sensor(
 
     @dg.sensor(
         name="new_offsets_sensor",
-        jobs=list(load_jobs.values()),
+        jobs=[*load_jobs.values(), together],
         minimum_interval_seconds=_INTERVAL_SECONDS,
         default_status=default_status,
-        description="Loads a stream when its topic holds records past the ledger's position.",
+        description="Loads streams when their topics hold records past the ledger's positions.",
     )
     def new_offsets_sensor(
         context: dg.SensorEvaluationContext, kafka: KafkaResource, postgres: PostgresResource
@@ -61,55 +79,74 @@ def build_sensor(
             endpoints = find_endpoints(kafka, postgres)
         except ConfigurationError as error:
             return dg.SkipReason(str(error))
-        requests: dict[str, dg.RunRequest] = {}
-        reasons: dict[str, str] = {}
+        history = RunHistory(context.instance)
         with open_watch(endpoints) as watch:
-            for look in watch.look_at_all(streams):
-                name = look.stream
-                hold = _hold(context.instance, watch, look, streams[name])
-                if hold is None:
-                    job = load_job_name(name)
-                    requests[name] = dg.RunRequest(job_name=job, tags={STREAM_TAG: name})
-                reasons[name] = str(look) if hold is None else hold
-        said = "; ".join(reasons[name] for name in streams)
+            verdicts = {
+                look.stream: _judge(history, watch, look, streams[look.stream])
+                for look in watch.look_at_all(streams)
+            }
+        verdicts = {name: verdicts[name] for name in streams}
+        said = "; ".join(map(str, verdicts.values()))
+        requests = build_requests(list(verdicts.values()))
         if not requests:
             return dg.SkipReason(said)
         # Each tick that logs costs a file, so those that skip, nearly all of them, do not.
         context.log.info(said)
-        return dg.SensorResult(run_requests=[requests[n] for n in streams if n in requests])
+        return dg.SensorResult(run_requests=requests)
 
     return new_offsets_sensor
 
 
-def _hold(
-    instance: dg.DagsterInstance, watch: Watch, look: StreamLook, stream: StreamSettings
-) -> str | None:
-    """Why no run of this stream is asked for now; None where one is."""
+def build_requests(verdicts: Sequence[Verdict]) -> list[dg.RunRequest]:
+    """One run for each stream that gets its own, and one for those that share it, if several do.
+
+    In that run those with least to load come first.
+    """
+    ready = [verdict for verdict in verdicts if verdict.hold is None]
+    sharing = sorted((v for v in ready if v.shares_run), key=lambda v: v.look.readable)
+    alone = ready if len(sharing) == 1 else [v for v in ready if not v.shares_run]
+    requests = [
+        dg.RunRequest(
+            job_name=load_job_name(verdict.look.stream), tags={STREAM_TAG: verdict.look.stream}
+        )
+        for verdict in alone
+    ]
+    if len(sharing) > 1:
+        names = [verdict.look.stream for verdict in sharing]
+        requests.append(
+            dg.RunRequest(
+                job_name=TOGETHER_JOB,
+                run_config=together_config(names, max_records=MOST_TOGETHER),
+                tags={STREAMS_TAG: join_names(names)},
+            )
+        )
+    return requests
+
+
+def _judge(history: RunHistory, watch: Watch, look: StreamLook, stream: StreamSettings) -> Verdict:
     if not look.wants_run:
-        return str(look)
-    records = instance.get_run_records(
-        filters=dg.RunsFilter(tags={STREAM_TAG: look.stream}), limit=_RUNS_LOOKED_AT
-    )
+        return Verdict(look, hold=str(look))
     try:
-        for record in records:
+        for record in history.find_unfinished(look.stream):
             if _is_in_flight(record, watch, look, stream):
-                return f"{look}, run {record.dagster_run.run_id[:8]} is at it"
+                at_it = f"{look}, run {record.dagster_run.run_id[:8]} is at it"
+                return Verdict(look, hold=at_it)
     except PipelineError as error:
-        return f"{look}, but whether a run is at it cannot be told: {error}"
-    wait = _backoff_seconds(records)
+        unknown = f"{look}, but whether a run is at it cannot be told: {error}"
+        return Verdict(look, hold=unknown)
+    failed = history.find_failures(look.stream)
+    wait = _seconds_to_wait(failed)
     if wait > 0:
-        return f"{look}, but the last run failed; trying again in {math.ceil(wait)} s"
-    return None
+        again = f"{look}, but the last run failed; trying again in {math.ceil(wait)} s"
+        return Verdict(look, hold=again)
+    return Verdict(look, shares_run=look.readable <= MOST_TOGETHER and failed.number == 0)
 
 
 def _is_in_flight(
     record: dg.RunRecord, watch: Watch, look: StreamLook, stream: StreamSettings
 ) -> bool:
-    status = record.dagster_run.status
-    if status in _WAITING:
+    if record.dagster_run.status in WAITING:
         return True
-    if status not in _WORKING:
-        return False
     started = record.start_time or record.create_timestamp.timestamp()
     if time.time() - started < ORPHAN_SECONDS:
         return True
@@ -117,15 +154,9 @@ def _is_in_flight(
     return age is not None and age < ORPHAN_SECONDS
 
 
-def _backoff_seconds(records: "list[dg.RunRecord] | Any") -> float:
-    """Seconds still to wait after the failures in a row that the newest runs show."""
-    failures = 0
-    for record in records:
-        if record.dagster_run.status is not dg.DagsterRunStatus.FAILURE:
-            break
-        failures += 1
-    if not failures:
+def _seconds_to_wait(failed: FailedRuns) -> float:
+    """Seconds that are left of the pause after failures in a row."""
+    if not failed.number:
         return 0.0
-    pause = min(_BACKOFF_SECONDS * 2.0 ** (failures - 1), _MOST_BACKOFF_SECONDS)
-    ended = records[0].end_time or records[0].update_timestamp.timestamp()
-    return float(max(0.0, ended + pause - time.time()))
+    pause = min(_BACKOFF_SECONDS * 2.0 ** (failed.number - 1), _MOST_BACKOFF_SECONDS)
+    return max(0.0, pause - failed.seconds_ago)

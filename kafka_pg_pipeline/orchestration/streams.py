@@ -1,7 +1,7 @@
 """The streams of the file, looked up by name."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import dagster as dg
@@ -12,9 +12,24 @@ from kafka_pg_pipeline.settings.models import StreamSettings
 _DEMO = "demo"
 # Runs carry it, so that the sensor and the queue's limits know which stream a run loads.
 STREAM_TAG = "kafka_pg/stream"
+# A run of several streams carries their names in this one, and in the other those that failed.
+STREAMS_TAG = "kafka_pg/streams"
+FAILED_TAG = "kafka_pg/failed_streams"
+# Not load_…: those are the jobs of single streams, whatever their names are.
+TOGETHER_JOB = "streams_to_postgres"
 # Dagster's own; the second is on runs that its run_retries have launched.
 _PARENT_TAG = "dagster/parent_run_id"
 _RETRY_TAG = "dagster/retry_number"
+
+
+def join_names(names: Iterable[str]) -> str:
+    """Names of streams as one tag's value."""
+    return ",".join(names)
+
+
+def split_names(value: str | None) -> tuple[str, ...]:
+    """What ``join_names`` has joined; none where there is no such tag."""
+    return tuple(value.split(",")) if value else ()
 
 
 def tag_run(context: dg.OpExecutionContext, stream: str) -> None:
@@ -25,6 +40,13 @@ def tag_run(context: dg.OpExecutionContext, stream: str) -> None:
     """
     if context.run.tags.get(STREAM_TAG) != stream:
         context.instance.add_run_tags(context.run_id, {STREAM_TAG: stream})
+
+
+def tag_run_with_all(context: dg.OpExecutionContext, streams: Iterable[str]) -> None:
+    """As ``tag_run``, for a run of several streams."""
+    names = join_names(streams)
+    if context.run.tags.get(STREAMS_TAG) != names:
+        context.instance.add_run_tags(context.run_id, {STREAMS_TAG: names})
 
 
 def find_retried_runs(run: dg.DagsterRun, instance: dg.DagsterInstance) -> tuple[str, ...]:

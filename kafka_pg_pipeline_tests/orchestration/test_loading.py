@@ -44,7 +44,12 @@ def test_all_ways_of_loading_find_the_same_definitions(
     bench.create_topic()
     bench.produce([{"id": 1}])
     location = make_location(bench)
-    expected = {"kafka_to_postgres", f"load_{bench.name}", "replay_dead_letters"}
+    expected = {
+        "kafka_to_postgres",
+        f"load_{bench.name}",
+        "replay_dead_letters",
+        "streams_to_postgres",
+    }
     home = tmp_path / "home"
     home.mkdir()
     assert "All code locations passed" in run_program(home, location.environment, *VALIDATE)
@@ -90,7 +95,11 @@ def test_everything_is_off_until_somebody_turns_it_on(monkeypatch: pytest.Monkey
     monkeypatch.delenv("KAFKA_PG_START_SENSORS", raising=False)
     repository = define(**streams).get_repository_def()
     schedules = {schedule.name: schedule for schedule in repository.schedule_defs}
-    assert set(schedules) == {"kafka_to_postgres_schedule", "load_orders_schedule"}
+    assert set(schedules) == {
+        "kafka_to_postgres_schedule",
+        "load_orders_schedule",
+        "streams_to_postgres_schedule",
+    }
     stopped = dg.DefaultScheduleStatus.STOPPED
     assert {schedule.default_status for schedule in schedules.values()} == {stopped}
     assert schedules["load_orders_schedule"].cron_schedule == "0 * * * *"

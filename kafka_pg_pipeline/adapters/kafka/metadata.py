@@ -39,7 +39,21 @@ def fetch_topic_metadata(manager: Any, topic: str) -> TopicMetadata:
         TopicMissingError: No such topic; the message names similar ones.
         Exception: Whatever kafka-python raises.
     """
+    return _read(_send(manager, [topic]), manager, topic)
+
+
+def learn_topic(manager: Any, topic: str) -> TopicMetadata:
+    """As ``fetch_topic_metadata``; the client then knows the partitions' leaders, too.
+
+    Left to itself it learns them with its first poll, and waits 0.1 to 0.2 s before it asks.
+    """
     response = _send(manager, [topic])
+    metadata = _read(response, manager, topic)
+    manager.cluster.update_metadata(response)
+    return metadata
+
+
+def _read(response: Any, manager: Any, topic: str) -> TopicMetadata:
     if not response.brokers:
         # A broker that has just started may not know its cluster yet.
         raise driver.MetadataEmptyBrokerList

@@ -14,7 +14,7 @@ from kafka_pg_pipeline.adapters.kafka.connection import (
 from kafka_pg_pipeline.adapters.kafka.errors import format_coordinates
 from kafka_pg_pipeline.adapters.kafka.guard import Guard
 from kafka_pg_pipeline.adapters.kafka.liveness import Liveness
-from kafka_pg_pipeline.adapters.kafka.metadata import fetch_topic_metadata
+from kafka_pg_pipeline.adapters.kafka.metadata import learn_topic
 from kafka_pg_pipeline.adapters.kafka.retry import retry_transient
 from kafka_pg_pipeline.adapters.kafka.watchdog import Watchdog
 from kafka_pg_pipeline.domain.records import Record
@@ -134,7 +134,7 @@ class KafkaPythonReader:
         make: Callable[..., Any] = KafkaConsumer
         consumer = open_client(make, self._guard.keeper, options)
         known = retry_transient(
-            lambda: fetch_topic_metadata(self._guard.keeper.manager, self._topic).partitions,
+            lambda: learn_topic(self._guard.keeper.manager, self._topic).partitions,
             seconds=_OPEN_TIMEOUT_SECONDS / 2,
         )
         missing = sorted(set(start_offsets) - set(known))

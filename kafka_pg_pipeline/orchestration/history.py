@@ -1,0 +1,101 @@
+"""What Dagster's runs say of a stream: is one at it, and have its last ones failed?"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import dagster as dg
+
+from kafka_pg_pipeline.orchestration.streams import (
+    FAILED_TAG,
+    STREAM_TAG,
+    STREAMS_TAG,
+    TOGETHER_JOB,
+    split_names,
+)
+
+# What waits in the queue will be taken from it; another run would only wait beside it.
+WAITING = (dg.DagsterRunStatus.QUEUED,)
+_WORKING = (
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
+_RUNS_LOOKED_AT = 8
+_MOST_IN_FLIGHT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRuns:
+    """Runs that failed in a row, and the seconds since the last of them ended."""
+
+    number: int
+    seconds_ago: float
+
+
+NONE_FAILED = FailedRuns(0, float("inf"))
+
+
+class RunHistory:
+    """Runs as they are during one tick of the sensor; asks Dagster's storage when it must."""
+
+    def __init__(self, instance: dg.DagsterInstance) -> None:
+        self._instance = instance
+
+    def find_unfinished(self, stream: str) -> list[dg.RunRecord]:
+        """Runs that load the stream, alone or with others, or will when their turn comes."""
+        return self._unfinished.get(stream, [])
+
+    def find_failures(self, stream: str) -> FailedRuns:
+        """Failures in a row of the stream, by the runs of it alone and of it among others.
+
+        A run of several streams that failed has failed for those that it names; one that names
+        none has crashed, for all of them.
+        """
+        alone = self._instance.get_run_records(
+            filters=dg.RunsFilter(tags={STREAM_TAG: stream}), limit=_RUNS_LOOKED_AT
+        )
+        among_others = (record for record in self._together if stream in _streams_of(record))
+        number, last = 0, None
+        for record in sorted([*alone, *among_others], key=_ended_at, reverse=True):
+            if not _has_failed(record, stream):
+                break
+            number, last = number + 1, last or record
+        return NONE_FAILED if last is None else FailedRuns(number, time.time() - _ended_at(last))
+
+    @cached_property
+    def _unfinished(self) -> dict[str, list[dg.RunRecord]]:
+        found: dict[str, list[dg.RunRecord]] = {}
+        statuses = [*WAITING, *_WORKING]
+        for record in self._instance.get_run_records(
+            filters=dg.RunsFilter(statuses=statuses), limit=_MOST_IN_FLIGHT
+        ):
+            alone = split_names(record.dagster_run.tags.get(STREAM_TAG))
+            for stream in (*alone, *_streams_of(record)):
+                found.setdefault(stream, []).append(record)
+        return found
+
+    @cached_property
+    def _together(self) -> Sequence[dg.RunRecord]:
+        """The newest runs of several streams."""
+        return self._instance.get_run_records(
+            filters=dg.RunsFilter(job_name=TOGETHER_JOB), limit=_RUNS_LOOKED_AT
+        )
+
+
+def _streams_of(record: dg.RunRecord) -> tuple[str, ...]:
+    return split_names(record.dagster_run.tags.get(STREAMS_TAG))
+
+
+def _has_failed(record: dg.RunRecord, stream: str) -> bool:
+    run = record.dagster_run
+    if run.status is not dg.DagsterRunStatus.FAILURE:
+        return False
+    named = split_names(run.tags.get(FAILED_TAG))
+    return stream in named or not named
+
+
+def _ended_at(record: dg.RunRecord) -> float:
+    return float(record.end_time or record.update_timestamp.timestamp())
