@@ -30,11 +30,13 @@ def build_definitions(loaded: LoadedSettings) -> dg.Definitions:
     together = build_together_job(streams, resources)
     starts_on = os.environ.get("KAFKA_PG_START_SENSORS") == "1"
     status = dg.DefaultSensorStatus.RUNNING if starts_on else dg.DefaultSensorStatus.STOPPED
+    interval = loaded.settings.sensor.interval_seconds
+    sensor = build_sensor(load_jobs, together, streams.by_name, status, interval)
     return dg.Definitions(
         assets=[*build_topic_specs(streams.by_name), *assets.values()],
         jobs=[kafka_to_postgres, together, *load_jobs.values(), build_replay_job(streams)],
         schedules=build_schedules(kafka_to_postgres, together, load_jobs, streams.by_name),
-        sensors=[build_sensor(load_jobs, together, streams.by_name, status)] if load_jobs else [],
+        sensors=[sensor] if load_jobs else [],
         resources=resources,
         # Also for runs launched on the assets themselves: a process for each op would cost more
         # than most loads.

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from functools import cached_property
 
 import dagster as dg
@@ -25,6 +26,8 @@ _WORKING = (
 )
 _RUNS_LOOKED_AT = 8
 _MOST_IN_FLIGHT = 500
+_MOST_FAILED = 200
+_MEMORY = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +55,10 @@ class RunHistory:
         """Failures in a row of the stream, by the runs of it alone and of it among others.
 
         A run of several streams that failed has failed for those that it names; one that names
-        none has crashed, for all of them.
+        none has crashed, for all of them. What was longer ago than an hour is forgotten.
         """
+        if stream not in self._failed_lately:
+            return NONE_FAILED
         alone = self._instance.get_run_records(
             filters=dg.RunsFilter(tags={STREAM_TAG: stream}), limit=_RUNS_LOOKED_AT
         )
@@ -66,14 +71,25 @@ class RunHistory:
         return NONE_FAILED if last is None else FailedRuns(number, time.time() - _ended_at(last))
 
     @cached_property
+    def _failed_lately(self) -> frozenset[str]:
+        """Most ticks find none, and need not ask for the runs of each stream."""
+        since = datetime.now(timezone.utc) - _MEMORY
+        found: set[str] = set()
+        for record in self._instance.get_run_records(
+            filters=dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE], updated_after=since),
+            limit=_MOST_FAILED,
+        ):
+            found.update(_names_on(record))
+        return frozenset(found)
+
+    @cached_property
     def _unfinished(self) -> dict[str, list[dg.RunRecord]]:
         found: dict[str, list[dg.RunRecord]] = {}
         statuses = [*WAITING, *_WORKING]
         for record in self._instance.get_run_records(
             filters=dg.RunsFilter(statuses=statuses), limit=_MOST_IN_FLIGHT
         ):
-            alone = split_names(record.dagster_run.tags.get(STREAM_TAG))
-            for stream in (*alone, *_streams_of(record)):
+            for stream in _names_on(record):
                 found.setdefault(stream, []).append(record)
         return found
 
@@ -83,6 +99,11 @@ class RunHistory:
         return self._instance.get_run_records(
             filters=dg.RunsFilter(job_name=TOGETHER_JOB), limit=_RUNS_LOOKED_AT
         )
+
+
+def _names_on(record: dg.RunRecord) -> tuple[str, ...]:
+    alone = split_names(record.dagster_run.tags.get(STREAM_TAG))
+    return (*alone, *_streams_of(record))
 
 
 def _streams_of(record: dg.RunRecord) -> tuple[str, ...]:

@@ -33,8 +33,6 @@ from kafka_pg_pipeline.resources.kafka import KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
 from kafka_pg_pipeline.settings.models import StreamSettings
 
-# The daemon looks every five seconds; asked for five, it skips every other look.
-_INTERVAL_SECONDS = 1
 # A started run without a committed batch for this long is taken for an orphan.
 ORPHAN_SECONDS = 300.0
 # After failures in a row the next run waits 30 s, 60 s, 120 s … up to a quarter of an hour.
@@ -62,13 +60,14 @@ def build_sensor(
     together: dg.JobDefinition,
     streams: Mapping[str, StreamSettings],
     default_status: dg.DefaultSensorStatus,
+    interval_seconds: int,
 ) -> dg.SensorDefinition:
     """The one sensor of all streams."""
 
     @dg.sensor(
         name="new_offsets_sensor",
         jobs=[*load_jobs.values(), together],
-        minimum_interval_seconds=_INTERVAL_SECONDS,
+        minimum_interval_seconds=interval_seconds,
         default_status=default_status,
         description="Loads streams when their topics hold records past the ledger's positions.",
     )

@@ -133,9 +133,14 @@ def _load_one(
 
 
 def _failure(failures: Mapping[str, PipelineError], number: int) -> dg.Failure:
-    said = "\n".join(f"{name}: {error}" for name, error in failures.items())
+    """One failure that says each reason once: a server that is down is the same for them all."""
+    names: dict[str, list[str]] = {}
+    for name, error in failures.items():
+        names.setdefault(str(error), []).append(name)
+    said = "\n".join(f"{', '.join(named)}: {reason}" for reason, named in names.items())
+    rest = "" if len(failures) == number else "; the others were"
     return dg.Failure(
-        f"{len(failures)} of {number} streams could not be loaded; the others were.\n{said}",
+        f"{len(failures)} of {number} streams could not be loaded{rest}.\n{said}",
         metadata={name: type(error).__name__ for name, error in failures.items()},
         allow_retries=False,
     )

@@ -464,6 +464,16 @@ class StreamSettings(Settings):
         return rules
 
 
+class SensorSettings(Settings):
+    """How often new_offsets_sensor looks for new records."""
+
+    interval_seconds: Annotated[int, Field(ge=1, le=86_400)] = Field(
+        1,
+        description="seconds between two looks at least; the daemon itself looks every five. Each "
+        "look that finds records costs a run",
+    )
+
+
 class PipelineSettings(Settings):
     """The whole file."""
 
@@ -477,6 +487,10 @@ class PipelineSettings(Settings):
     schema_registry: SchemaRegistrySettings = Field(
         default_factory=lambda: SchemaRegistrySettings(),
         description="Where schemas are, for avro, protobuf and json-schema.",
+    )
+    sensor: SensorSettings = Field(
+        default_factory=lambda: SensorSettings(),
+        description="How often the sensor of all streams looks for new records.",
     )
     streams: dict[StreamName, StreamSettings] = Field(
         description="Each stream is one topic into one table, under a name of your choice.",

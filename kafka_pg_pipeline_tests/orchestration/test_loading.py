@@ -90,6 +90,16 @@ def test_loading_opens_no_connection_and_is_quick(tmp_path: Path) -> None:
     assert float(seconds.split()[-1]) < 5
 
 
+def test_the_file_says_how_often_the_sensor_looks() -> None:
+    settings = PipelineSettings.model_validate(
+        {"sensor": {"interval_seconds": 60}, "streams": {"a": {"topic": "a", "table": "a"}}}
+    )
+    sensors = build_definitions(LoadedSettings(settings, None, {})).sensors or ()
+    [sensor] = [found for found in sensors if found.name == "new_offsets_sensor"]
+    assert isinstance(sensor, dg.SensorDefinition)
+    assert sensor.minimum_interval_seconds == 60
+
+
 def test_everything_is_off_until_somebody_turns_it_on(monkeypatch: pytest.MonkeyPatch) -> None:
     streams = {"orders": {"topic": "o", "table": "public.o", "schedule": "0 * * * *"}}
     monkeypatch.delenv("KAFKA_PG_START_SENSORS", raising=False)
