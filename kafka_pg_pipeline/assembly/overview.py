@@ -9,9 +9,15 @@ from dataclasses import dataclass, replace
 
 from kafka_pg_pipeline.assembly.session import StreamSession
 from kafka_pg_pipeline.domain.offsets import OffsetRange, Position, TopicSnapshot, was_loaded
+from kafka_pg_pipeline.domain.pauses import Pause
 from kafka_pg_pipeline.domain.planning import check_identity, covered, plan_partitions
 from kafka_pg_pipeline.domain.status import CommittedBatch, PartitionLag, StoredPartition
-from kafka_pg_pipeline.errors import IncarnationChangedError, PipelineError, TargetError
+from kafka_pg_pipeline.errors import (
+    IncarnationChangedError,
+    PipelineError,
+    TargetError,
+    UndecodableBatchError,
+)
 from kafka_pg_pipeline.pipeline.plan import freeze_plan, place_new_partitions
 from kafka_pg_pipeline.pipeline.sample import read_sample
 from kafka_pg_pipeline.pipeline.target import describe_loss
@@ -32,6 +38,7 @@ class StreamLag:
     partitions: tuple[PartitionLag, ...]
     dead_letters: int = 0
     problem: PipelineError | None = None
+    pause: Pause | None = None
 
     @property
     def readable(self) -> int:
@@ -62,6 +69,7 @@ class StreamOverview:
     batches: tuple[CommittedBatch, ...]
     lag: StreamLag | None
     problem: PipelineError | None
+    pause: Pause | None
 
 
 def fetch_positions(session: StreamSession) -> tuple[Position, ...]:
@@ -126,7 +134,12 @@ def fetch_lag(session: StreamSession, *, clock: Callable[[], float] = time.time)
     if isinstance(problem, IncarnationChangedError):
         raise problem
     lag = measure_lag(session, snapshot, clock=clock)
-    return replace(lag, dead_letters=count_dead_letters(session), problem=problem)
+    return replace(
+        lag,
+        dead_letters=count_dead_letters(session),
+        problem=problem,
+        pause=session.fetch_pause(),
+    )
 
 
 def count_dead_letters(session: StreamSession) -> int:
@@ -197,6 +210,7 @@ def fetch_overview(session: StreamSession) -> StreamOverview:
         batches=batches,
         lag=lag,
         problem=problem,
+        pause=session.fetch_pause(),
     )
 
 
@@ -208,8 +222,19 @@ def is_same_topic(session: StreamSession, snapshot: TopicSnapshot) -> bool:
 def _fetch_ages(
     session: StreamSession, unread: TopicSnapshot, clock: Callable[[], float]
 ) -> dict[int, float]:
-    """Seconds since the timestamp of the first readable record of each partition that lags."""
-    sample = read_sample(unread, session.open_reader, most=len(unread.partitions))
+    """Seconds since the timestamp of the first readable record of each partition that lags.
+
+    Raises:
+        UndecodableBatchError: a partition's next batch is broken, so that a run cannot take it.
+
+    """
+
+    def insist(error: UndecodableBatchError) -> None:
+        bounds = None if error.partition is None else unread.bounds(error.partition)
+        if bounds is None or error.start_offset == bounds.begin_offset:
+            raise error
+
+    sample = read_sample(unread, session.open_reader, most=len(unread.partitions), on_broken=insist)
     now = clock()
     ages: dict[int, float] = {}
     for record in sample:

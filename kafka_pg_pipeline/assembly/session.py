@@ -16,12 +16,13 @@ from kafka_pg_pipeline.adapters.postgres.inspection import PostgresInspection
 from kafka_pg_pipeline.adapters.postgres.letters import PostgresLetters
 from kafka_pg_pipeline.adapters.postgres.migrations import fetch_pending, migrate
 from kafka_pg_pipeline.adapters.postgres.moves import OperatorMoves
-from kafka_pg_pipeline.adapters.postgres.positions import PostgresPositions
+from kafka_pg_pipeline.adapters.postgres.positions import PAUSES_SINCE, PostgresPositions
 from kafka_pg_pipeline.adapters.postgres.replay import PostgresReplayer
 from kafka_pg_pipeline.adapters.postgres.writer import PostgresWriter
 from kafka_pg_pipeline.assembly.endpoints import Endpoints
 from kafka_pg_pipeline.assembly.formats import open_decoders
 from kafka_pg_pipeline.domain.budgets import DeadLetterBudget
+from kafka_pg_pipeline.domain.pauses import Pause
 from kafka_pg_pipeline.domain.tables import TableName, TargetTable
 from kafka_pg_pipeline.errors import TargetError
 from kafka_pg_pipeline.pipeline.copy_letters import LetterCopier
@@ -59,6 +60,12 @@ class StreamSession:
     def has_state(self) -> bool:
         """False only where a read-only session found no tables of the pipeline yet."""
         return all(migration.version > 1 for migration in self.pending_migrations)
+
+    def fetch_pause(self) -> Pause | None:
+        """The stream's pause; None also where the tables are from before there were pauses."""
+        if any(migration.version == PAUSES_SINCE for migration in self.pending_migrations):
+            return None
+        return self.positions.fetch_pause()
 
     def insist_on_current_tables(self) -> None:
         """Refuse where a read-only session finds the pipeline's tables as an older version made.
@@ -116,7 +123,7 @@ def open_session(
             )
         )
         open_reader = open_reader_factory(
-            endpoints.kafka, isolation=stream.isolation, client_id=client_id
+            endpoints.kafka, isolation=stream.isolation, client_id=client_id, stream=name
         )
         positions = PostgresPositions(primary, stream=name, topic=stream.topic)
         catalog = PostgresCatalog(

@@ -38,13 +38,23 @@ def define(**streams: Any) -> dg.Definitions:
     return definitions
 
 
+MOVES = (
+    "reset_stream",
+    "accept_gap",
+    "accept_topic",
+    "skip_range",
+    "pause_stream",
+    "resume_stream",
+)
+
+
 def test_all_ways_of_loading_find_the_same_definitions(
     bench: Bench, make_location: Any, tmp_path: Path
 ) -> None:
     bench.create_topic()
     bench.produce([{"id": 1}])
     location = make_location(bench)
-    expected = {"kafka_to_postgres", f"load_{bench.name}", "replay_dead_letters"}
+    expected = {"kafka_to_postgres", f"load_{bench.name}", "replay_dead_letters", *MOVES}
     home = tmp_path / "home"
     home.mkdir()
     assert "All code locations passed" in run_program(home, location.environment, *VALIDATE)
