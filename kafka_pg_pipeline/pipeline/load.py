@@ -261,7 +261,8 @@ class StreamLoader:
         if target.columns and self._ports.positions.note_target(target):
             run.warnings.append(
                 f"table {target.name} is not the one filled before: it was dropped and created "
-                "again, or replaced. Rows loaded earlier are only there if somebody copied them"
+                "again, or replaced. Rows loaded earlier are only there if somebody copied them: "
+                f"`kafka-pg verify {self._name}` counts them"
             )
             logger.warning("%s: %s", self._name, run.warnings[-1])
 
