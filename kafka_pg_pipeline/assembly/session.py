@@ -81,10 +81,10 @@ class StreamSession:
             )
 
 
-def build_budget(stream: StreamSettings) -> DeadLetterBudget:
+def build_budget(stream: StreamSettings, name: str = "STREAM") -> DeadLetterBudget:
     """How many records of a batch, and of a run, may be rejected."""
     limits = stream.dead_letters
-    return DeadLetterBudget(limits.max_records, limits.max_share, limits.max_run_records)
+    return DeadLetterBudget(limits.max_records, limits.max_share, limits.max_run_records, name)
 
 
 @contextmanager
@@ -148,7 +148,7 @@ def open_session(
                     run_id=run_id,
                     loader=f"{socket.gethostname()}:{os.getpid()}",
                     mode=stream.write_mode,
-                    budget=build_budget(stream),
+                    budget=build_budget(stream, name),
                 )
             )
 

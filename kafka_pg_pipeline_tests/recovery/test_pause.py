@@ -13,6 +13,7 @@ from kafka_pg_pipeline.domain.reports import Outcome
 from kafka_pg_pipeline.pipeline.plan import freeze_plan
 from kafka_pg_pipeline.settings.models import BatchSettings
 from kafka_pg_pipeline_tests.cli.conftest import CommandLine
+from kafka_pg_pipeline_tests.delivery.test_check_in import grow
 from kafka_pg_pipeline_tests.fix_streams import Bench, load_in
 
 REASON = "the table is being rebuilt, ask Ada"
@@ -150,6 +151,15 @@ def test_no_position_is_added_to_a_paused_stream(bench: Bench) -> None:
     with bench.session() as session, paused_after_look(bench, session, 2):
         assert load_in(session).outcome is Outcome.PAUSED
     assert bench.positions() == {}
+
+
+def test_a_pause_before_a_new_partition_checks_in_is_seen(loaded: Bench) -> None:
+    """The check-in reads the positions anew, with the epochs of the pause."""
+    grow(loaded, 4)
+    loaded.produce([{"id": 60}], partition=lambda _: 3)
+    with loaded.session() as session, paused_after_look(loaded, session, 2):
+        assert load_in(session).outcome is Outcome.PAUSED
+    assert (loaded.count(), loaded.positions()) == (30, {0: 10, 1: 10, 2: 10})
 
 
 def test_dead_letters_are_replayed_while_the_stream_is_paused(

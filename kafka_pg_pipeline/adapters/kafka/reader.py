@@ -88,6 +88,7 @@ class KafkaPythonReader:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topic = topic
+        self._stream = stream
         self._clock = clock
         self._consumer: Any = None
         self._closed_by: str | None = None
@@ -147,7 +148,7 @@ class KafkaPythonReader:
             names = ", ".join(f"{self._topic}[{partition}]" for partition in missing)
             raise TopicMissingError(
                 f"{names} does not exist (the topic has {len(known)} partitions); was the topic "
-                "recreated?"
+                f"recreated? `kafka-pg status {self._stream}` tells"
             )
         consumer.assign([self._name(partition) for partition in start_offsets])
         for partition, offset in start_offsets.items():
