@@ -345,9 +345,8 @@ ORDER BY id
         (
             Edit(
                 _MOVES,
-                """            cursor.execute(self._moves["raise_epochs"], {**self._key, "reason": "pause"})
-""",
-                "",
+                """self._moves["raise_epochs"], {**self._key, "reason": "pause"}""",
+                '"SELECT"',
             ),
         ),
         (f"{_PAUSE}::test_a_load_that_runs_is_fenced_by_a_pause",),
