@@ -11,6 +11,7 @@ import dagster as dg
 
 from kafka_pg_pipeline.orchestration.assets import build_table_assets, build_topic_specs
 from kafka_pg_pipeline.orchestration.jobs import build_kafka_to_postgres, build_load_jobs
+from kafka_pg_pipeline.orchestration.moves import build_move_jobs
 from kafka_pg_pipeline.orchestration.replay import build_replay_job
 from kafka_pg_pipeline.orchestration.schedules import build_schedules
 from kafka_pg_pipeline.orchestration.sensors import build_sensor
@@ -34,7 +35,13 @@ def build_definitions(loaded: LoadedSettings) -> dg.Definitions:
     sensor = build_sensor(load_jobs, together, streams.by_name, status, interval)
     return dg.Definitions(
         assets=[*build_topic_specs(streams.by_name), *assets.values()],
-        jobs=[kafka_to_postgres, together, *load_jobs.values(), build_replay_job(streams)],
+        jobs=[
+            kafka_to_postgres,
+            together,
+            *load_jobs.values(),
+            build_replay_job(streams),
+            *build_move_jobs(streams),
+        ],
         schedules=build_schedules(kafka_to_postgres, together, load_jobs, streams.by_name),
         sensors=[sensor] if load_jobs else [],
         resources=resources,

@@ -95,7 +95,24 @@ class RetentionGapError(TerminalError):
 
 
 class UndecodableBatchError(TerminalError):
-    """The client cannot decode the log at this offset (corruption, or a missing codec)."""
+    """The client cannot decode the log at this offset (corruption, or a missing codec).
+
+    ``start_offset`` is the first offset that could not be read, ``end_offset`` the first one
+    behind the batch; each is None where the client does not know it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        partition: int | None = None,
+        start_offset: int | None = None,
+        end_offset: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.partition = partition
+        self.start_offset = start_offset
+        self.end_offset = end_offset
 
 
 class DeadLetterBudgetError(TerminalError):

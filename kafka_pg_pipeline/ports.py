@@ -14,6 +14,7 @@ from kafka_pg_pipeline.domain.letters import (
     StoredRecord,
 )
 from kafka_pg_pipeline.domain.offsets import Position, TopicIdentity, TopicSnapshot
+from kafka_pg_pipeline.domain.pauses import Pause
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.schemas import RegisteredSchema
 from kafka_pg_pipeline.domain.tables import Column, Evolved, TargetTable
@@ -113,13 +114,20 @@ class PositionStore(Protocol):
     def fetch_positions(self) -> tuple[Position, ...]:
         """All positions of the stream's topic, ascending by partition, without a lock."""
 
+    def fetch_pause(self) -> Pause | None:
+        """The stream's pause, None where nobody has paused it.
+
+        Ask after the positions were read: one that is set in between raises their epoch.
+        """
+
     def check_in(
         self, snapshot: TopicSnapshot, start_offsets: Mapping[int, int]
     ) -> tuple[Position, ...]:
         """Add positions for partitions that have none, in one transaction; return all.
 
         ``start_offsets`` count where the stream has no position at all. Where it has some by now,
-        a rival's, the partitions that lack one start at their first record.
+        a rival's, the partitions that lack one start at their first record. Nothing is added to a
+        stream that is paused.
 
         Raises IncarnationChangedError where the positions are those of another topic.
         """

@@ -67,6 +67,8 @@ class StaleMutationError(Exception):
 _MERGE = "kafka_pg_pipeline/adapters/postgres/merge.py"
 _KEYS = "kafka_pg_pipeline_tests/delivery/test_keys.py"
 _DEBEZIUM = "kafka_pg_pipeline_tests/delivery/test_debezium.py"
+_PAUSE = "kafka_pg_pipeline_tests/recovery/test_pause.py"
+_BROKEN_BATCH = "kafka_pg_pipeline_tests/recovery/test_broken_batch.py"
 _COMPARE_IN_LOCK = Edit(
     _WRITER,
     """        if cursor.fetchall() != _expected(batch):
@@ -337,6 +339,57 @@ ORDER BY id
             ),
         ),
         (f"{_DEBEZIUM}::test_source_and_target_are_equal_after_each_step[precise-DEFAULT]",),
+    ),
+    Mutation(
+        "pause-without-a-new-epoch",
+        (
+            Edit(
+                _MOVES,
+                """self._moves["raise_epochs"], {**self._key, "reason": "pause"}""",
+                '"SELECT"',
+            ),
+        ),
+        (f"{_PAUSE}::test_a_load_that_runs_is_fenced_by_a_pause",),
+    ),
+    Mutation(
+        "check-in-ignores-a-pause",
+        (
+            Edit(
+                "kafka_pg_pipeline/adapters/postgres/positions.py",
+                """            if fetch_pause(cursor, self._statements, self._key) is not None:
+                return known
+""",
+                "",
+            ),
+        ),
+        (f"{_PAUSE}::test_no_position_is_added_to_a_paused_stream",),
+    ),
+    Mutation(
+        "no-look-at-the-pause-after-a-check-in",
+        (
+            Edit(
+                _LOAD,
+                """        if self._is_paused(run):
+            return None
+        if run.lag_before""",
+                """        if run.lag_before""",
+            ),
+        ),
+        (f"{_PAUSE}::test_a_pause_before_a_new_partition_checks_in_is_seen",),
+    ),
+    Mutation(
+        "a-broken-batch-holds-up-what-was-read-with-it",
+        (
+            Edit(
+                _READ,
+                """                    self._progress[error.partition].stumble(error)
+                    usable = False
+""",
+                """                    raise
+""",
+            ),
+        ),
+        (f"{_BROKEN_BATCH}::test_a_broken_batch_is_skipped_and_nothing_else",),
     ),
 )
 

@@ -99,7 +99,7 @@ def _examine_topic(
     subject = f"topic of {name}"
     try:
         snapshot = inspector.fetch_snapshot(stream.topic)
-        readable = _read_one(snapshot, stream, endpoints)
+        readable = _read_one(name, snapshot, stream, endpoints)
     except TopicMissingError as error:
         cure = (
             "`kafka-pg demo` creates the demo's topic; any other is yours to create, or correct "
@@ -122,10 +122,12 @@ def _examine_topic(
     yield from _examine_record_times(subject, stream, inspector, snapshot, clock)
 
 
-def _read_one(snapshot: TopicSnapshot, stream: StreamSettings, endpoints: Endpoints) -> bool:
+def _read_one(
+    name: str, snapshot: TopicSnapshot, stream: StreamSettings, endpoints: Endpoints
+) -> bool:
     """Read a record, to see that the right to read is there; False where there is none."""
     open_reader = open_reader_factory(
-        endpoints.kafka, isolation=stream.isolation, client_id="kafka-pg-doctor"
+        endpoints.kafka, isolation=stream.isolation, client_id="kafka-pg-doctor", stream=name
     )
     return bool(read_sample(snapshot, open_reader, most=1))
 
@@ -203,8 +205,12 @@ def examine_stream(endpoints: Endpoints, name: str, stream: StreamSettings) -> C
         with open_session(name, stream, endpoints, run_id="doctor", read_only=True) as session:
             snapshot = freeze_plan(name, stream, session.inspector).snapshot
             offsets = sum(map(len, fetch_ranges(session, snapshot)))
+            pause = session.fetch_pause()
     except PipelineError as error:
         return Check(subject, Verdict.FAILED, str(error))
+    if pause is not None:
+        cure = f"`kafka-pg resume {name}`, when what it was paused for is over"
+        return Check(subject, Verdict.WARNING, f"{pause}; {offsets:,} offsets to load", cure)
     return Check(subject, Verdict.OK, f"{offsets:,} offsets to load, and nothing in the way")
 
 

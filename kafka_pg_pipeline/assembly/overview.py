@@ -7,8 +7,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from kafka_pg_pipeline.adapters.postgres.failures import FAILURES_SINCE
 from kafka_pg_pipeline.assembly.session import StreamSession
 from kafka_pg_pipeline.domain.offsets import OffsetRange, Position, TopicSnapshot, was_loaded
+from kafka_pg_pipeline.domain.pauses import Pause
 from kafka_pg_pipeline.domain.planning import check_identity, covered, plan_partitions
 from kafka_pg_pipeline.domain.status import (
     CommittedBatch,
@@ -16,14 +18,17 @@ from kafka_pg_pipeline.domain.status import (
     StoredPartition,
     StreamFailure,
 )
-from kafka_pg_pipeline.errors import IncarnationChangedError, PipelineError, TargetError
+from kafka_pg_pipeline.errors import (
+    IncarnationChangedError,
+    PipelineError,
+    TargetError,
+    UndecodableBatchError,
+)
 from kafka_pg_pipeline.pipeline.plan import freeze_plan, place_new_partitions
 from kafka_pg_pipeline.pipeline.sample import read_sample
 from kafka_pg_pipeline.pipeline.target import describe_loss
 
 _LAST_BATCHES = 5
-# The migration that brings the table of failures.
-_FAILURES = 3
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,7 @@ class StreamLag:
     partitions: tuple[PartitionLag, ...]
     dead_letters: int = 0
     problem: PipelineError | None = None
+    pause: Pause | None = None
 
     @property
     def readable(self) -> int:
@@ -72,6 +78,7 @@ class StreamOverview:
     batches: tuple[CommittedBatch, ...]
     lag: StreamLag | None
     problem: PipelineError | None
+    pause: Pause | None = None
     failure: StreamFailure | None = None
 
 
@@ -137,7 +144,12 @@ def fetch_lag(session: StreamSession, *, clock: Callable[[], float] = time.time)
     if isinstance(problem, IncarnationChangedError):
         raise problem
     lag = measure_lag(session, snapshot, clock=clock)
-    return replace(lag, dead_letters=count_dead_letters(session), problem=problem)
+    return replace(
+        lag,
+        dead_letters=count_dead_letters(session),
+        problem=problem,
+        pause=session.fetch_pause(),
+    )
 
 
 def count_dead_letters(session: StreamSession) -> int:
@@ -208,12 +220,13 @@ def fetch_overview(session: StreamSession) -> StreamOverview:
         batches=batches,
         lag=lag,
         problem=problem,
+        pause=session.fetch_pause(),
         failure=_fetch_failure(session),
     )
 
 
 def _fetch_failure(session: StreamSession) -> StreamFailure | None:
-    if not session.has_applied(_FAILURES):
+    if not session.has_applied(FAILURES_SINCE):
         return None
     return session.failures.fetch([session.name]).get(session.name)
 
@@ -226,8 +239,19 @@ def is_same_topic(session: StreamSession, snapshot: TopicSnapshot) -> bool:
 def _fetch_ages(
     session: StreamSession, unread: TopicSnapshot, clock: Callable[[], float]
 ) -> dict[int, float]:
-    """Seconds since the timestamp of the first readable record of each partition that lags."""
-    sample = read_sample(unread, session.open_reader, most=len(unread.partitions))
+    """Seconds since the timestamp of the first readable record of each partition that lags.
+
+    Raises:
+        UndecodableBatchError: a partition's next batch is broken, so that a run cannot take it.
+
+    """
+
+    def insist(error: UndecodableBatchError) -> None:
+        bounds = None if error.partition is None else unread.bounds(error.partition)
+        if bounds is None or error.start_offset == bounds.begin_offset:
+            raise error
+
+    sample = read_sample(unread, session.open_reader, most=len(unread.partitions), on_broken=insist)
     now = clock()
     ages: dict[int, float] = {}
     for record in sample:

@@ -14,6 +14,7 @@ from kafka_pg_pipeline.assembly.overview import (
 )
 from kafka_pg_pipeline.assembly.session import StreamSession, build_budget
 from kafka_pg_pipeline.domain.offsets import OffsetRange, TopicSnapshot, was_loaded
+from kafka_pg_pipeline.domain.pauses import Pause
 from kafka_pg_pipeline.domain.planning import count_blocked
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.tables import Column, Evolved, TableName, TargetTable, ValueField
@@ -35,7 +36,7 @@ class RunPreview:
     the records looked at; of them ``rejected`` would become dead letters, by reason, and
     ``untaken`` names the JSON fields that no column takes, with the number of records that have
     them. ``stop`` says why the run would end before its first batch is written, as far as the
-    sample tells.
+    sample tells. A ``pause`` keeps the run from all of it.
     """
 
     stream: str
@@ -48,6 +49,7 @@ class RunPreview:
     rejected: Mapping[str, int]
     untaken: Mapping[str, int]
     stop: str | None = None
+    pause: Pause | None = None
 
     @property
     def records(self) -> int:
@@ -144,6 +146,7 @@ def preview_run(session: StreamSession) -> RunPreview:
         rejected=look.rejected,
         untaken=look.untaken,
         stop=look.stop,
+        pause=session.fetch_pause(),
     )
 
 

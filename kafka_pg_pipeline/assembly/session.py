@@ -17,12 +17,13 @@ from kafka_pg_pipeline.adapters.postgres.inspection import PostgresInspection
 from kafka_pg_pipeline.adapters.postgres.letters import PostgresLetters
 from kafka_pg_pipeline.adapters.postgres.migrations import fetch_pending, migrate
 from kafka_pg_pipeline.adapters.postgres.moves import OperatorMoves
-from kafka_pg_pipeline.adapters.postgres.positions import PostgresPositions
+from kafka_pg_pipeline.adapters.postgres.positions import PAUSES_SINCE, PostgresPositions
 from kafka_pg_pipeline.adapters.postgres.replay import PostgresReplayer
 from kafka_pg_pipeline.adapters.postgres.writer import PostgresWriter
 from kafka_pg_pipeline.assembly.endpoints import Endpoints
 from kafka_pg_pipeline.assembly.formats import open_decoders
 from kafka_pg_pipeline.domain.budgets import DeadLetterBudget
+from kafka_pg_pipeline.domain.pauses import Pause
 from kafka_pg_pipeline.domain.tables import TableName, TargetTable
 from kafka_pg_pipeline.errors import TargetError
 from kafka_pg_pipeline.pipeline.copy_letters import LetterCopier
@@ -67,6 +68,10 @@ class StreamSession:
         """Whether a migration is in effect; a read-only session may find that it is not."""
         return all(migration.version != version for migration in self.pending_migrations)
 
+    def fetch_pause(self) -> Pause | None:
+        """The stream's pause; None also where the tables are from before there were pauses."""
+        return self.positions.fetch_pause() if self.has_applied(PAUSES_SINCE) else None
+
     def insist_on_current_tables(self) -> None:
         """Refuse where a read-only session finds the pipeline's tables as an older version made.
 
@@ -81,10 +86,10 @@ class StreamSession:
             )
 
 
-def build_budget(stream: StreamSettings) -> DeadLetterBudget:
+def build_budget(stream: StreamSettings, name: str = "STREAM") -> DeadLetterBudget:
     """How many records of a batch, and of a run, may be rejected."""
     limits = stream.dead_letters
-    return DeadLetterBudget(limits.max_records, limits.max_share, limits.max_run_records)
+    return DeadLetterBudget(limits.max_records, limits.max_share, limits.max_run_records, name)
 
 
 @contextmanager
@@ -123,7 +128,7 @@ def open_session(
             )
         )
         open_reader = open_reader_factory(
-            endpoints.kafka, isolation=stream.isolation, client_id=client_id
+            endpoints.kafka, isolation=stream.isolation, client_id=client_id, stream=name
         )
         positions = PostgresPositions(primary, stream=name, topic=stream.topic)
         catalog = PostgresCatalog(
@@ -148,7 +153,7 @@ def open_session(
                     run_id=run_id,
                     loader=f"{socket.gethostname()}:{os.getpid()}",
                     mode=stream.write_mode,
-                    budget=build_budget(stream),
+                    budget=build_budget(stream, name),
                 )
             )
 

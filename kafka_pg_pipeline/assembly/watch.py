@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from kafka_pg_pipeline.adapters.kafka.inspector import KafkaInspector
 from kafka_pg_pipeline.adapters.postgres.connection import Primary
-from kafka_pg_pipeline.adapters.postgres.failures import PostgresFailures
+from kafka_pg_pipeline.adapters.postgres.failures import FAILURES_SINCE, PostgresFailures
 from kafka_pg_pipeline.adapters.postgres.inspection import PostgresInspection
 from kafka_pg_pipeline.adapters.postgres.migrations import fetch_pending
-from kafka_pg_pipeline.adapters.postgres.positions import PostgresPositions
+from kafka_pg_pipeline.adapters.postgres.positions import PAUSES_SINCE, PostgresPositions
 from kafka_pg_pipeline.assembly.endpoints import Endpoints
 from kafka_pg_pipeline.domain.offsets import Position, TopicSnapshot
 from kafka_pg_pipeline.domain.planning import count_blocked
@@ -34,13 +34,13 @@ from kafka_pg_pipeline.settings.models import PostgresSettings, StreamSettings
 # none begins later than this.
 LAST_LOOK_SECONDS = 8.0
 _KAFKA_SECONDS = 6.0
-# The migration that brings the table of failures.
-_FAILURES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class StreamLook:
     """What one look at a stream saw; ``trouble`` says why there was nothing to see.
+
+    Of a stream that somebody has ``paused`` nothing else is looked at.
 
     ``position`` is the sum over the partitions. ``readable`` counts offsets past it that may be
     loaded now, ``blocked`` those behind an open transaction. ``concern`` is what needs a run
@@ -54,15 +54,18 @@ class StreamLook:
     partitions: int = 0
     concern: str | None = None
     trouble: str | None = None
+    paused: str | None = None
 
     @property
     def wants_run(self) -> bool:
         """True where a run would move something, or would say what is wrong."""
-        return self.trouble is None and (self.readable > 0 or self.concern is not None)
+        if self.trouble or self.paused:
+            return False
+        return self.readable > 0 or self.concern is not None
 
     def __str__(self) -> str:
-        if self.trouble:
-            return f"{self.stream}: {self.trouble}"
+        if said := self.paused or self.trouble:
+            return f"{self.stream}: {said}"
         parts = [self.concern] if self.concern else []
         if self.readable:
             parts.append(f"{self.readable} records to load past {self.position}")
@@ -110,6 +113,8 @@ class Watch:
         if self._clock() > self._deadline:
             return StreamLook(name, trouble="not looked at, the time of this look is over")
         try:
+            if paused := self._fetch_pause(name, stream):
+                return StreamLook(name, paused=paused)
             positions = self._fetch_positions(name, stream)
             snapshot = self._inspectors[stream.isolation].fetch_snapshot(stream.topic)
         except TopicUnavailableError as error:
@@ -142,7 +147,7 @@ class Watch:
         Raises:
             PipelineError: PostgreSQL could not say.
         """
-        if _FAILURES in self._fetch_pending():
+        if FAILURES_SINCE in self._fetch_pending():
             return {}
         return PostgresFailures(self._primary).fetch(names)
 
@@ -151,6 +156,13 @@ class Watch:
             return ()
         positions = PostgresPositions(self._primary, stream=name, topic=stream.topic)
         return positions.fetch_positions()
+
+    def _fetch_pause(self, name: str, stream: StreamSettings) -> str | None:
+        if PAUSES_SINCE in self._fetch_pending():
+            return None
+        positions = PostgresPositions(self._primary, stream=name, topic=stream.topic)
+        pause = positions.fetch_pause()
+        return None if pause is None else pause.tell(name)
 
     def _fetch_has_state(self) -> bool:
         return 1 not in self._fetch_pending()

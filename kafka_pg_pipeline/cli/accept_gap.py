@@ -2,12 +2,11 @@
 
 import click
 
-from kafka_pg_pipeline.adapters.postgres.moves import Move
+from kafka_pg_pipeline.assembly.moves import accept_gap
 from kafka_pg_pipeline.cli.arguments import dry_run_option, stream_argument
 from kafka_pg_pipeline.cli.invocation import Invocation, json_option, shared_options
 from kafka_pg_pipeline.cli.moves import opened_stream, show_moves
 from kafka_pg_pipeline.cli.output import print_line
-from kafka_pg_pipeline.pipeline.plan import freeze_plan
 
 
 @click.command(name="accept-gap")
@@ -24,10 +23,8 @@ def accept_gap_command(
     Also acknowledges the gaps that `on_data_loss: continue` has recorded.
     """
     with opened_stream(invocation, stream) as session:
-        snapshot = freeze_plan(session.name, session.stream, session.inspector).snapshot
-        gaps = session.moves.accept_gaps(snapshot, rehearsal=dry_run)
-        moves = [Move(gap.partition, gap.start_offset, gap.end_offset) for gap in gaps]
-        if not gaps and not as_json:
+        moves = accept_gap(session, rehearsal=dry_run)
+        if not moves and not as_json:
             print_line(f"{stream} has no gap: everything from its position on is in the log")
             return
         show_moves(session, f"accept-gap {stream}", moves, dry_run=dry_run, as_json=as_json)

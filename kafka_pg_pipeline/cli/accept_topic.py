@@ -2,12 +2,10 @@
 
 import click
 
-from kafka_pg_pipeline.assembly.overview import is_same_topic
+from kafka_pg_pipeline.assembly.moves import accept_topic
 from kafka_pg_pipeline.cli.arguments import dry_run_option, stream_argument
 from kafka_pg_pipeline.cli.invocation import Invocation, json_option, shared_options
 from kafka_pg_pipeline.cli.moves import opened_stream, show_moves
-from kafka_pg_pipeline.errors import ConfigurationError
-from kafka_pg_pipeline.pipeline.plan import freeze_plan
 
 
 @click.command(name="accept-topic")
@@ -29,12 +27,5 @@ def accept_topic_command(
     For a topic that was deleted and created again, or a stream that moved to another cluster.
     """
     with opened_stream(invocation, stream) as session:
-        snapshot = freeze_plan(session.name, session.stream, session.inspector).snapshot
-        if is_same_topic(session, snapshot) and not same_topic:
-            raise ConfigurationError(
-                f"{snapshot.topic} is the topic that was loaded before: there is nothing to "
-                "accept, and its rows would be loaded again. Where its log was rewritten, say "
-                "--same-topic"
-            )
-        moves = session.moves.accept_topic(snapshot, rehearsal=dry_run)
+        moves = accept_topic(session, same_topic=same_topic, rehearsal=dry_run)
         show_moves(session, f"accept-topic {stream}", moves, dry_run=dry_run, as_json=as_json)

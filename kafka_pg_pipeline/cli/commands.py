@@ -46,6 +46,9 @@ ENTRIES = (
     Entry("reset", "Move a stream's position: earliest, latest, offsets or a timestamp."),
     Entry("accept-gap", "Record what retention removed as a gap, and go on after it."),
     Entry("accept-topic", "Start the topic that has the stream's name now from its beginning."),
+    Entry("skip-range", "Go on behind a batch that no client can decode, and record the gap."),
+    Entry("pause", "Let no load move a stream until it is resumed."),
+    Entry("resume", "Let loads move a paused stream again."),
 )
 
 

@@ -17,6 +17,7 @@ from kafka_pg_pipeline.cli.output import (
     to_plain,
 )
 from kafka_pg_pipeline.cli.streams import show_each
+from kafka_pg_pipeline.domain.pauses import Pause
 
 
 @click.command(name="lag")
@@ -62,8 +63,15 @@ def show_lag(lag: StreamLag) -> None:
     columns = ("partition", "position", "end", "lag", "blocked", "lag in time")
     print_table(columns, rows, numbers=columns)
     show_dead_letters(lag.stream, lag.dead_letters)
+    show_pause(lag.stream, lag.pause)
     if lag.problem is not None:
         print_line(f"cannot go on: {lag.problem}", style="red")
+
+
+def show_pause(stream: str, pause: Pause | None) -> None:
+    """Who paused the stream and why, if anybody has."""
+    if pause is not None:
+        print_line(pause.tell(stream), style="yellow")
 
 
 def show_dead_letters(stream: str, count: int) -> None:

@@ -22,6 +22,7 @@ from kafka_pg_pipeline.cli.output import (
     print_json,
     print_json_line,
     print_line,
+    to_plain,
 )
 from kafka_pg_pipeline.cli.progress import LoadProgress, shown_progress
 from kafka_pg_pipeline.cli.stopping import StopRequest
@@ -34,6 +35,7 @@ _OUTCOMES = {
     Outcome.LIMIT_REACHED: "limit reached",
     Outcome.STOPPED: "stopped",
     Outcome.FENCED: "left to another loader",
+    Outcome.PAUSED: "paused",
 }
 
 
@@ -159,7 +161,16 @@ def _no_progress(_stream: str, _total: int) -> Iterator[LoadProgress]:
 
 
 def show_report(report: LoadReport) -> None:
-    """One line for people, and one for each warning."""
+    """One line for people, one for each change of the table, and one for a pause."""
+    if report.pause is None or report.batches:
+        print_line(_describe(report))
+    for statement in report.changes:
+        print_line(f"  {statement}")
+    if report.pause is not None:
+        print_line(f"{report.stream}: {report.pause.tell(report.stream)}", style="yellow")
+
+
+def _describe(report: LoadReport) -> str:
     counts = report.counts
     text = f"{report.stream}: {count_of(counts.rows, 'row')} into {report.table}"
     if report.batches:
@@ -184,9 +195,7 @@ def show_report(report: LoadReport) -> None:
     text += f"; {_OUTCOMES[report.outcome]}"
     if report.lag_after:
         text += f", {count_of(report.lag_after, 'offset')} left"
-    print_line(text)
-    for statement in report.changes:
-        print_line(f"  {statement}")
+    return text
 
 
 def plain_loaded(loaded: Loaded) -> Any:
@@ -223,6 +232,7 @@ def plain_loaded(loaded: Loaded) -> Any:
         ],
         "positions": {str(number): offset for number, offset in loaded.positions.items()},
         "warnings": list(report.warnings),
+        "pause": report.pause and to_plain(report.pause),
     }
 
 

@@ -10,6 +10,7 @@ from kafka_pg_pipeline.assembly.overview import fetch_next_offsets
 from kafka_pg_pipeline.assembly.session import StreamSession, open_session
 from kafka_pg_pipeline.cli.configuration import Pipeline
 from kafka_pg_pipeline.cli.failures import tell_failure
+from kafka_pg_pipeline.cli.output import note
 from kafka_pg_pipeline.cli.progress import LoadProgress
 from kafka_pg_pipeline.cli.stopping import StopRequest
 from kafka_pg_pipeline.cli.streams import new_run_id
@@ -175,7 +176,11 @@ class EndlessLoad:
         except PipelineError as error:
             self._face(turn, error)
             return 0
-        turn.faults, turn.told = 0, ""
+        pause = loaded.report.pause
+        paused = "" if pause is None else pause.tell(turn.name)
+        if paused != turn.told and paused:
+            note(f"{turn.name}: {paused}")
+        turn.faults, turn.told = 0, paused
         self.positions[turn.name] = loaded.positions
         covered = loaded.report.covered
         if turn.records_left is not None:

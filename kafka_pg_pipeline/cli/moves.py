@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from kafka_pg_pipeline.adapters.postgres.moves import Move
+from kafka_pg_pipeline.adapters.postgres.moves import Move, PauseChange
 from kafka_pg_pipeline.assembly.session import StreamSession, open_session
 from kafka_pg_pipeline.cli.configuration import open_pipeline
 from kafka_pg_pipeline.cli.invocation import Invocation
@@ -43,6 +43,34 @@ def show_moves(
         ],
         numbers=columns,
     )
+    _tell_end(action, dry_run=dry_run)
+
+
+def show_pause_change(
+    session: StreamSession, action: str, change: PauseChange, *, dry_run: bool, as_json: bool
+) -> None:
+    """Whether the stream is paused, before and after; JSON for machines."""
+    if as_json:
+        print_json(
+            {
+                "stream": session.name,
+                "action": action,
+                "dry_run": dry_run,
+                "changed": change.is_change and not dry_run,
+                "before": to_plain(change.before),
+                "after": to_plain(change.after),
+            }
+        )
+        return
+    print_table(
+        ("stream", "before", "becomes"),
+        [(session.name, change.before or "running", change.after or "running")],
+        fold=("before", "becomes"),
+    )
+    _tell_end(f"{action} {session.name}", dry_run=dry_run)
+
+
+def _tell_end(action: str, *, dry_run: bool) -> None:
     print_line(
         f"{action}: nothing was changed, this was a dry run"
         if dry_run

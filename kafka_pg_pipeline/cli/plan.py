@@ -8,6 +8,7 @@ from kafka_pg_pipeline.assembly.preview import RunPreview, preview_run
 from kafka_pg_pipeline.cli.arguments import streams_argument
 from kafka_pg_pipeline.cli.configuration import open_pipeline
 from kafka_pg_pipeline.cli.invocation import Invocation, json_option, shared_options
+from kafka_pg_pipeline.cli.lag import show_pause
 from kafka_pg_pipeline.cli.output import count_of, print_line, print_table, to_plain
 from kafka_pg_pipeline.cli.streams import show_each
 
@@ -45,6 +46,7 @@ def _show(preview: RunPreview) -> None:
             ],
             numbers=("partition", "from offset", "to offset", "offsets"),
         )
+    show_pause(preview.stream, preview.pause)
     print_line(_summarise(preview))
     for name, number in preview.rejected.items():
         print_line(

@@ -9,7 +9,7 @@ from kafka_pg_pipeline.assembly.overview import StreamOverview, fetch_overview
 from kafka_pg_pipeline.cli.arguments import streams_argument
 from kafka_pg_pipeline.cli.configuration import open_pipeline
 from kafka_pg_pipeline.cli.invocation import Invocation, json_option, shared_options
-from kafka_pg_pipeline.cli.lag import plain_lag, show_dead_letters
+from kafka_pg_pipeline.cli.lag import plain_lag, show_dead_letters, show_pause
 from kafka_pg_pipeline.cli.output import (
     count_of,
     format_bytes,
@@ -52,6 +52,7 @@ def show_overview(overview: StreamOverview) -> None:
     table = overview.table if overview.table_exists else f"{overview.table} (not created yet)"
     print_line(f"{overview.stream}: {overview.topic} -> {table}", style="bold")
     _show_partitions(overview)
+    show_pause(overview.stream, overview.pause)
     if overview.problem is not None:
         print_line(f"cannot go on: {overview.problem}", style="red")
     elif overview.lag is not None:

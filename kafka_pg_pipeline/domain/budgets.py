@@ -11,11 +11,15 @@ _SHARE_COUNTS_FROM = 100
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterBudget:
-    """Limits for a batch, a number and a share once it has 100 records; and for a whole run."""
+    """Limits for a batch, a number and a share once it has 100 records; and for a whole run.
+
+    ``stream`` is the word for the stream in the commands that a message names.
+    """
 
     max_records: int
     max_share: float
     max_run_records: int
+    stream: str = "STREAM"
 
     def allowance(self, batch: EncodedBatch) -> int:
         """Rejected records that this batch may hold."""
@@ -59,7 +63,8 @@ class DeadLetterBudget:
             f"{len(batch.dead_letters)} or more records of one batch were rejected, "
             f"{self._batch_allowance(batch)} are allowed: the mapping is wrong, not the data. "
             f"The first is {_first_rejected(batch)}. Nothing was moved; compare the table with "
-            "`kafka-pg peek`, or raise dead_letters.max_records and max_share of the stream"
+            f"`kafka-pg peek {self.stream}`, or raise dead_letters.max_records and max_share of "
+            "the stream"
         )
 
     def _describe_run(self, batch: EncodedBatch) -> str:
@@ -68,7 +73,8 @@ class DeadLetterBudget:
             f"rejected, {self.max_run_records} are allowed: the mapping is wrong, not the data. "
             f"The first of this batch, which was not written, is {_first_rejected(batch)}. "
             f"The run's earlier batches stay, with {batch.rejected_before} dead letters; see "
-            "`kafka-pg dead-letters list`, or raise dead_letters.max_run_records of the stream"
+            f"`kafka-pg dead-letters list {self.stream}`, or raise dead_letters.max_run_records of "
+            "the stream"
         )
 
 

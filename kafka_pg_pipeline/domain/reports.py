@@ -6,6 +6,7 @@ from enum import Enum
 
 from kafka_pg_pipeline.domain.batches import BatchCounts, LedgerEntry
 from kafka_pg_pipeline.domain.offsets import OffsetRange
+from kafka_pg_pipeline.domain.pauses import Pause
 
 
 class Outcome(str, Enum):
@@ -15,6 +16,7 @@ class Outcome(str, Enum):
     LIMIT_REACHED = "limit_reached"
     STOPPED = "stopped"
     FENCED = "fenced"
+    PAUSED = "paused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,7 @@ class LoadReport:
 
     ``batches`` counts transactions. ``lag_before`` and ``lag_after`` are offsets against the end
     that the plan froze. ``untaken_fields`` counts the fields that no column takes; ``changes`` are
-    the statements that changed the table.
+    the statements that changed the table. ``pause`` is set where somebody paused the stream.
     """
 
     stream: str
@@ -67,6 +69,7 @@ class LoadReport:
     untaken_fields: int = 0
     changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    pause: Pause | None = None
 
     @property
     def counts(self) -> BatchCounts:

@@ -81,6 +81,8 @@ def load_in_session(
         report = session.loader.load(plan, stop=threading.Event(), rejected_before=rejected)
     # A retry within the run knows of its own batches alone; the ledger knows of all.
     report = report.with_totals(*session.inspection.fetch_run_totals(session.run_id))
+    if report.pause is not None:
+        log.warning("%s: %s", plan.stream, report.pause.tell(plan.stream))
     log.info(
         "%s: %d rows, %d dead letters in %d batches, %.2f s (%s), lag %d → %d",
         plan.stream,

@@ -60,6 +60,8 @@ def describe_report(report: LoadReport) -> MetadataMap:
     if report.changes:
         changes = "\n".join(f"    {statement}" for statement in report.changes)
         metadata["kafka/schema_changes"] = dg.MetadataValue.md(changes)
+    if report.pause is not None:
+        metadata["kafka/pause"] = dg.MetadataValue.text(report.pause.tell(report.stream))
     if report.warnings:
         metadata["kafka/warnings"] = dg.MetadataValue.md("\n".join(report.warnings))
     return metadata

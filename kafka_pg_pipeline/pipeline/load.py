@@ -16,6 +16,7 @@ import tenacity
 
 from kafka_pg_pipeline.domain.batches import EncodedBatch, WriteResult, WriteStatus
 from kafka_pg_pipeline.domain.offsets import Position, TopicIdentity, TopicSnapshot, was_loaded
+from kafka_pg_pipeline.domain.pauses import Pause
 from kafka_pg_pipeline.domain.planning import (
     LoadPlan,
     PartitionPlan,
@@ -100,6 +101,7 @@ class _Run:
     gaps: int = 0
     lag_before: int | None = None
     untaken: frozenset[str] = frozenset()
+    pause: Pause | None = None
 
     @property
     def rejected(self) -> int:
@@ -151,10 +153,11 @@ class StreamLoader:
             before_sleep=self._log_retry,
             reraise=True,
         )
-        self._ports.copy_letters()  # those of a run that ended before it could
-        with rare_collection():
-            retrying(self._load_rounds, run, rule, listener)
-        run.warnings += self._ports.copy_letters()
+        if not retrying(self._is_paused, run):
+            self._ports.copy_letters()  # those of a run that ended before it could
+            with rare_collection():
+                retrying(self._load_rounds, run, rule, listener)
+            run.warnings += self._ports.copy_letters()
         lag_after = count_available(self._ports.positions.fetch_positions(), run.snapshot)
         return LoadReport(
             stream=self._name,
@@ -164,12 +167,18 @@ class StreamLoader:
             partitions=run.totals,
             batches=run.batches,
             seconds=time.monotonic() - started,
-            lag_before=run.lag_before or 0,
+            lag_before=lag_after if run.lag_before is None else run.lag_before,
             lag_after=lag_after,
             untaken_fields=len(run.untaken),
             changes=tuple(shape.evolution.changes),
             warnings=tuple(run.warnings),
+            pause=run.pause,
         )
+
+    def _is_paused(self, run: _Run) -> bool:
+        """Whether somebody paused the stream; to be asked after the positions were read."""
+        run.pause = self._ports.positions.fetch_pause()
+        return run.pause is not None
 
     def _log_retry(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -201,11 +210,16 @@ class StreamLoader:
     def _prepare(self, run: _Run) -> tuple[TargetTable, tuple[PartitionPlan, ...]] | None:
         """Table, positions and what is left of the plan; None where nothing is left."""
         positions = self._ports.positions.fetch_positions()
+        if self._is_paused(run):
+            return None
         if self._is_outdated(run.snapshot, positions):
             run.snapshot = self._ports.inspector.fetch_snapshot(self._stream.topic)
         for position in positions:
             self._check_identity(position, run.snapshot.identity)
         positions = self._check_in(run.snapshot, positions)
+        # Once more: a check-in reads positions anew, with the epoch of a pause that came before it.
+        if self._is_paused(run):
+            return None
         if run.lag_before is None:
             run.lag_before = count_available(positions, run.snapshot)
         plans = self._plan_partitions(run, positions)
@@ -247,7 +261,8 @@ class StreamLoader:
         if target.columns and self._ports.positions.note_target(target):
             run.warnings.append(
                 f"table {target.name} is not the one filled before: it was dropped and created "
-                "again, or replaced. Rows loaded earlier are only there if somebody copied them"
+                "again, or replaced. Rows loaded earlier are only there if somebody copied them: "
+                f"`kafka-pg verify {self._name}` counts them"
             )
             logger.warning("%s: %s", self._name, run.warnings[-1])
 
@@ -367,6 +382,8 @@ def _gave_up(run: _Run) -> Callable[[tenacity.RetryCallState], bool]:
 
 
 def _outcome(run: _Run, rule: StopRule, lag_after: int) -> Outcome:
+    if run.pause is not None:
+        return Outcome.PAUSED
     if lag_after == 0:
         return Outcome.FENCED if run.fenced and not run.batches else Outcome.END_OF_STREAM
     if rule.requested:

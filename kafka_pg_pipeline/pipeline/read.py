@@ -11,7 +11,11 @@ from kafka_pg_pipeline.domain.fingerprints import fingerprint
 from kafka_pg_pipeline.domain.offsets import Position
 from kafka_pg_pipeline.domain.planning import PartitionPlan
 from kafka_pg_pipeline.domain.records import Record
-from kafka_pg_pipeline.errors import KafkaUnavailableError, LogRewrittenError
+from kafka_pg_pipeline.errors import (
+    KafkaUnavailableError,
+    LogRewrittenError,
+    UndecodableBatchError,
+)
 from kafka_pg_pipeline.pipeline.encode import BatchBuilder, RowEncoder
 from kafka_pg_pipeline.ports import ReaderFactory, RecordReader, StopSignal
 from kafka_pg_pipeline.settings.models import BatchSettings
@@ -42,6 +46,7 @@ class _Progress:
     visible: int = 0
     record_bytes: int = 0
     last: Record | None = None
+    broken: UndecodableBatchError | None = None
 
     def __post_init__(self) -> None:
         self.position = self.plan.position
@@ -52,6 +57,10 @@ class _Progress:
     @property
     def finished(self) -> bool:
         return self.next_offset >= self.plan.end_offset
+
+    @property
+    def read_from(self) -> int:
+        return self.plan.read_from if self.checks_tail else self.next_offset
 
     def accept(self, records: Sequence[Record]) -> Sequence[Record]:
         """The records that lie in the range; checks the fingerprint on the way."""
@@ -74,6 +83,18 @@ class _Progress:
     def advance(self, position: int) -> None:
         """Follow the reader's position, past offsets that hold no visible record."""
         self.next_offset = max(self.next_offset, min(position, self.plan.end_offset))
+
+    def stumble(self, error: UndecodableBatchError) -> None:
+        """Stop before a batch that cannot be decoded; the last loaded record may do without."""
+        if self.checks_tail:
+            self.checks_tail = False
+            where = f"{self.topic}[{self.plan.partition}]"
+            logger.info("%s: the last loaded record may be in a broken batch, not checked", where)
+            return
+        if error.start_offset is not None:
+            self.advance(error.start_offset)
+        if not self.finished:
+            self.broken = error
 
     def cut(self) -> PartitionSlice | None:
         """What was covered since the last cut; None where nothing moved."""
@@ -145,26 +166,43 @@ class BatchReading:
     def batches(self) -> Generator[EncodedBatch, None, None]:
         """Batches until every partition has reached its end, a limit is met or a stop is asked.
 
+        A partition that cannot be decoded ends before the broken batch, and the others go on.
+
         Raises:
             KafkaUnavailableError: no progress for ``STALL_SECONDS``, or the reader's own.
             LogRewrittenError: the record at the stored tail is another one.
+            UndecodableBatchError: after all batches that could be read.
 
         """
-        unread = {p.plan.partition: p.plan.read_from for p in self._active()}
-        if not unread:
+        if not self._active():
             yield from self._cut(self._encoder.start_batch())
-            return
+        while self._active() and not self._is_over():
+            yield from self._read_on()
+        for progress in self._progress.values():
+            if progress.broken is not None:
+                raise progress.broken
+
+    def _read_on(self) -> Generator[EncodedBatch, None, None]:
+        """Batches by one reader, which a broken batch makes useless."""
+        unread = {p.plan.partition: p.read_from for p in self._active()}
         reader = self._open_reader(self._topic, unread)
         try:
-            while self._active() and not self._is_over():
+            usable = True
+            while usable and self._active() and not self._is_over():
                 builder = self._encoder.start_batch()
-                self._fill(reader, builder)
+                try:
+                    self._fill(reader, builder)
+                except UndecodableBatchError as error:
+                    if error.partition is None:
+                        raise
+                    self._progress[error.partition].stumble(error)
+                    usable = False
                 yield from self._cut(builder)
         finally:
             reader.close()
 
     def _active(self) -> list[_Progress]:
-        return [progress for progress in self._progress.values() if not progress.finished]
+        return [p for p in self._progress.values() if not p.finished and p.broken is None]
 
     def _is_over(self) -> bool:
         return self._stop.is_set() or self._records_left == 0

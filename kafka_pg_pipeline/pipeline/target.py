@@ -86,7 +86,7 @@ def describe_loss(name: str, stream: StreamSettings) -> str:
     return (
         f"table {stream.table} does not exist, though rows were loaded: it was dropped or renamed, "
         "or `table` was changed in the file. Nothing was loaded. Restore it, or name the old one; "
-        f"or create it empty and `kafka-pg reset {name} --to earliest` to load what Kafka still has"
+        f"or `kafka-pg reset {name} --to earliest` loads what Kafka still has into a new one"
     )
 
 

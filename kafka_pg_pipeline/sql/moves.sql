@@ -29,6 +29,25 @@ INSERT INTO {schema}.epoch
 SELECT stream, topic, partition, incarnation, epoch, next_offset, cluster_id, topic_id, %(reason)s
 FROM moved
 
+-- name: raise_epochs
+-- Every position stays where it is, its fingerprint too; whoever planned before is fenced.
+WITH raised AS (
+    UPDATE {schema}.state
+    SET epoch = epoch + 1, updated_at = clock_timestamp()
+    WHERE stream = %(stream)s AND topic = %(topic)s
+    RETURNING *
+)
+INSERT INTO {schema}.epoch
+    (stream, topic, partition, incarnation, epoch, start_offset, cluster_id, topic_id, reason)
+SELECT stream, topic, partition, incarnation, epoch, next_offset, cluster_id, topic_id, %(reason)s
+FROM raised
+
+-- name: pause
+INSERT INTO {schema}.pause (stream, reason) VALUES (%(stream)s, %(why)s)
+
+-- name: resume
+DELETE FROM {schema}.pause WHERE stream = %(stream)s
+
 -- name: forget
 DELETE FROM {schema}.state WHERE stream = %(stream)s AND topic = %(topic)s
 

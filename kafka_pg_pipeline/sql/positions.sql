@@ -5,6 +5,9 @@ FROM {schema}.state
 WHERE stream = %(stream)s AND topic = %(topic)s
 ORDER BY partition
 
+-- name: fetch_pause
+SELECT reason, paused_by AS "by", paused_at AS since FROM {schema}.pause WHERE stream = %(stream)s
+
 -- name: lock_stream
 -- Held by whoever adds positions or moves them by hand, until the transaction ends.
 SELECT pg_advisory_xact_lock(

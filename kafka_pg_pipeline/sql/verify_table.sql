@@ -12,15 +12,17 @@ WHERE letter.stream = %(stream)s AND letter.topic = %(topic)s AND state.incarnat
   AND letter.resolution IS DISTINCT FROM 'replayed'
 
 -- name: replayed
--- Replayed dead letters of which there is no row, as far as the present epoch goes.
+-- Replayed dead letters of which there is no row, since the last move of the position.
 SELECT letter.partition, letter.record_offset AS at,
        format('dead letter %%s was replayed and is not in the table', letter.id) AS finding
 FROM {schema}.dead_letter AS letter
 JOIN {schema}.state AS state USING (stream, topic, partition, incarnation)
-JOIN {schema}.epoch AS epoch
-    ON epoch.stream = state.stream AND epoch.topic = state.topic
-   AND epoch.partition = state.partition AND epoch.incarnation = state.incarnation
-   AND epoch.epoch = state.epoch
+CROSS JOIN LATERAL (
+    SELECT start_offset FROM {schema}.epoch AS moved
+    WHERE moved.stream = state.stream AND moved.topic = state.topic
+      AND moved.partition = state.partition AND moved.incarnation = state.incarnation
+      AND moved.reason NOT IN ('pause', 'resume')
+    ORDER BY moved.epoch DESC LIMIT 1) AS epoch
 WHERE letter.stream = %(stream)s AND letter.topic = %(topic)s AND letter.incarnation = 1
   AND letter.resolution = 'replayed' AND letter.record_offset >= epoch.start_offset
   AND NOT EXISTS (
@@ -43,9 +45,16 @@ ORDER BY 1, 2
 LIMIT 100
 
 -- name: row_counts
--- Partitions whose table holds another number of rows than the ledger of the present epoch counts,
--- replayed dead letters on top.
-WITH counted AS (
+-- Partitions whose table holds another number of rows than the ledger counts since the last move of
+-- the position, replayed dead letters on top. A pause raises the epoch and moves nothing.
+WITH begun AS (
+    SELECT DISTINCT ON (partition) partition, epoch, start_offset
+    FROM {schema}.epoch
+    WHERE stream = %(stream)s AND topic = %(topic)s AND incarnation = 1
+      AND reason NOT IN ('pause', 'resume')
+    ORDER BY partition, epoch DESC
+),
+counted AS (
     SELECT state.partition, epoch.start_offset, state.next_offset,
            coalesce(sum(ledger.rows), 0)::bigint AS rows,
            (SELECT count(*) FROM {schema}.dead_letter AS letter
@@ -54,9 +63,12 @@ WITH counted AS (
               AND letter.record_offset >= epoch.start_offset
               AND letter.resolution = 'replayed') AS replayed
     FROM {schema}.state AS state
-    JOIN {schema}.epoch AS epoch USING (stream, topic, partition, incarnation, epoch)
-    LEFT JOIN {schema}.ledger AS ledger USING (stream, topic, partition, incarnation, epoch)
-    WHERE stream = %(stream)s AND topic = %(topic)s AND state.incarnation = 1
+    JOIN begun AS epoch ON epoch.partition = state.partition
+    LEFT JOIN {schema}.ledger AS ledger
+        ON ledger.stream = state.stream AND ledger.topic = state.topic
+       AND ledger.partition = state.partition AND ledger.incarnation = state.incarnation
+       AND ledger.epoch >= epoch.epoch
+    WHERE state.stream = %(stream)s AND state.topic = %(topic)s AND state.incarnation = 1
     GROUP BY state.partition, epoch.start_offset, state.next_offset
 ),
 present AS (

@@ -98,7 +98,12 @@ def read(settings) -> Iterator[Callable[..., KafkaPythonReader]]:
 
     def open_reader(topic, starts, isolation="read_committed", other=None):
         reader = KafkaPythonReader(
-            other or settings, topic, starts, isolation=isolation, client_id="test"
+            other or settings,
+            topic,
+            starts,
+            isolation=isolation,
+            client_id="test",
+            stream="events",
         )
         opened.append(reader)
         return reader

@@ -18,7 +18,7 @@ from kafka_pg_pipeline.errors import (
     UndecodableBatchError,
 )
 
-PLACE = Place("broker:9092", "orders", "orders[3]@42")
+PLACE = Place("broker:9092", "orders", 3, 42)
 TP = TopicPartition("orders", 3)
 
 

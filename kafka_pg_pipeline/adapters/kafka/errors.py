@@ -27,15 +27,25 @@ from kafka_pg_pipeline.errors import (
 class Place:
     """Where a driver call was made, for the message: servers, topic and, if known, offset.
 
-    ``coordinates`` is ``topic[partition]@offset`` where the caller knows which record stopped it.
+    ``partition`` and ``offset`` are set where the caller knows which record stopped it;
+    ``stream`` is the word for the stream in the commands that a message names.
     """
 
     servers: str
     topic: str | None = None
-    coordinates: str | None = None
+    partition: int | None = None
+    offset: int | None = None
+    stream: str = "STREAM"
 
     def __str__(self) -> str:
         return f"topic {self.topic!r}" if self.topic else self.servers
+
+    @property
+    def coordinates(self) -> str | None:
+        """``topic[partition]@offset``, where it is known."""
+        if self.topic is None or self.partition is None or self.offset is None:
+            return None
+        return format_coordinates(self.topic, self.partition, self.offset)
 
 
 def translate_error(error: BaseException, place: Place) -> PipelineError:
@@ -96,7 +106,8 @@ def _topic_missing(_: BaseException, place: Place) -> PipelineError:
 def _out_of_range(error: BaseException, place: Place) -> PipelineError:
     return RetentionGapError(
         f"{_tagged_offsets(error) or place} is not in the log any more (deleted by retention or "
-        "by hand, or the log was cut); decide with on_data_loss, accept-gap or reset"
+        f"by hand, or the log was cut); `kafka-pg status {place.stream}` says what is lost, "
+        f"`kafka-pg accept-gap {place.stream}` records it and goes on"
     )
 
 
@@ -105,7 +116,8 @@ def _truncated(error: BaseException, place: Place) -> PipelineError:
     named = ", ".join(sorted(f"{tp.topic}[{tp.partition}]" for tp in partitions)) or str(place)
     return LogRewrittenError(
         f"the broker cut the log of {named} behind records already read (unclean leader "
-        "election); compare the table with the topic, then decide with reset"
+        f"election); compare the table with the topic, then `kafka-pg reset {place.stream} --to "
+        "OFFSETS` moves on"
     )
 
 
@@ -115,13 +127,33 @@ def _undecodable(error: BaseException, place: Place) -> PipelineError:
     if codec is not None:
         return UndecodableBatchError(
             f"the records at {where} are compressed with {codec}, and its library is not "
-            f"installed; run: pip install 'kafka-python[{codec}]'"
+            f"installed; run: pip install 'kafka-python[{codec}]'",
+            partition=place.partition,
+            start_offset=place.offset,
         )
+    end_offset = None if place.offset is None else _find_batch_end(error, place.offset)
     return UndecodableBatchError(
         f"the batch at or after {where} cannot be decoded ({type(error).__name__}: wrong checksum, "
-        "broken structure, or a header name that is not UTF-8); nothing behind it in its batch "
-        "can be read by this client"
+        "broken structure, or a header name that is not UTF-8). What lies before it, and in other "
+        f"partitions, is loaded all the same. {_name_skip(place, end_offset)}",
+        partition=place.partition,
+        start_offset=place.offset,
+        end_offset=end_offset,
     )
+
+
+def _name_skip(place: Place, end_offset: int | None) -> str:
+    """The command that goes on behind a broken batch."""
+    end = "END" if end_offset is None else str(end_offset)
+    start = "START" if place.offset is None else str(place.offset)
+    partition = "P" if place.partition is None else str(place.partition)
+    advice = (
+        f"Where nobody can restore it, `kafka-pg skip-range {place.stream} --partition {partition} "
+        f"--from {start} --to {end} --reason TEXT` records it as a gap and goes on behind it"
+    )
+    if end_offset is None:
+        advice += "; `kafka-dump-log` on the broker shows where the next batch begins"
+    return advice
 
 
 def _incompatible(error: BaseException, place: Place) -> PipelineError:
@@ -168,6 +200,19 @@ def _tagged_offsets(error: BaseException) -> str:
     return ", ".join(sorted(named))
 
 
+def _find_batch_end(error: BaseException, offset: int) -> int | None:
+    """First offset behind the batch that the driver was unpacking, by the batch's header.
+
+    The driver's exceptions do not say; its frame does. None where the header itself is broken.
+    """
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if frame.f_code.co_name == _UNPACKING:
+            end = getattr(frame.f_locals.get("batch"), "next_offset", None)
+            if isinstance(end, int) and end > offset:
+                return end
+    return None
+
+
 def _missing_codec(error: BaseException) -> str | None:
     if not isinstance(error, driver.UnsupportedCodecError):
         return None
@@ -206,5 +251,6 @@ _RULES: tuple[_Rule, ...] = (
 _TRANSIENT = (driver.RetriableError, driver.UnknownBrokerIdError, KeyError, OSError)
 
 _DECODING_MODULES = ("kafka.record", "kafka.codec")
+_UNPACKING = "_unpack_records"
 
 _SAFE_CAUSES = (driver.KafkaError, OSError, TimeoutError)

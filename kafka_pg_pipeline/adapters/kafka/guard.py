@@ -15,11 +15,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """The client under guard: its options, who can close it, and the topic that is its concern."""
+    """The client under guard: its options, who can close it, and the topic that is its concern.
+
+    ``stream`` is how messages call the stream that reads the topic.
+    """
 
     options: Mapping[str, Any]
     keeper: ClientKeeper
     topic: str
+    stream: str = "STREAM"
 
     @property
     def servers(self) -> str:
@@ -31,14 +35,12 @@ class Guard:
         call: Callable[[], T],
         *,
         seconds: float,
-        locate: Callable[[], str | None] | None = None,
     ) -> T:
         """What ``call`` returns, if it ends within ``seconds``.
 
         Args:
             call: Runs in a thread of its own.
             seconds: When to give up and pull the connections away from under it.
-            locate: Says ``topic[partition]@offset`` of what the driver stumbled on.
 
         Raises:
             PipelineError: Whatever went wrong, sorted. The driver's exception is never its
@@ -47,12 +49,17 @@ class Guard:
         try:
             return call_with_deadline(call, seconds=seconds, abandon=self.keeper.abandon)
         except Exception as error:  # noqa: BLE001 - sorted into our tree
-            failure = self.explain(error, locate() if locate is not None else None)
+            failure = self.explain(error)
         raise failure
 
-    def explain(self, error: Exception, coordinates: str | None = None) -> PipelineError:
-        """``error`` in our tree; an outage with what stands in the way of a connection."""
-        failure = translate_error(error, Place(self.servers, self.topic, coordinates))
+    def explain(self, error: Exception, stopped_at: tuple[int, int] | None = None) -> PipelineError:
+        """``error`` in our tree; an outage with what stands in the way of a connection.
+
+        ``stopped_at`` are partition and offset of what the driver stumbled on.
+        """
+        partition, offset = stopped_at or (None, None)
+        place = Place(self.servers, self.topic, partition, offset, self.stream)
+        failure = translate_error(error, place)
         if isinstance(failure, KafkaUnavailableError) and failure is not error:
             explained = KafkaUnavailableError(f"{failure}; {describe_reachability(self.options)}")
             explained.__cause__ = failure.__cause__

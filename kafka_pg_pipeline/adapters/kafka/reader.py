@@ -11,7 +11,6 @@ from kafka_pg_pipeline.adapters.kafka.connection import (
     build_client_options,
     open_client,
 )
-from kafka_pg_pipeline.adapters.kafka.errors import format_coordinates
 from kafka_pg_pipeline.adapters.kafka.guard import Guard
 from kafka_pg_pipeline.adapters.kafka.liveness import Liveness
 from kafka_pg_pipeline.adapters.kafka.metadata import learn_topic
@@ -53,13 +52,18 @@ _READ_OPTIONS: Mapping[str, Any] = {
 
 
 def open_reader_factory(
-    settings: KafkaSettings, isolation: Isolation, client_id: str
+    settings: KafkaSettings, isolation: Isolation, client_id: str, stream: str
 ) -> ReaderFactory:
-    """A factory of readers that share settings, isolation level and client id."""
+    """A factory of readers that share settings, isolation level, client id and stream."""
 
     def open_reader(topic: str, start_offsets: Mapping[int, int]) -> RecordReader:
         return KafkaPythonReader(
-            settings, topic, start_offsets, isolation=isolation, client_id=client_id
+            settings,
+            topic,
+            start_offsets,
+            isolation=isolation,
+            client_id=client_id,
+            stream=stream,
         )
 
     return open_reader
@@ -80,9 +84,11 @@ class KafkaPythonReader:
         *,
         isolation: Isolation,
         client_id: str,
+        stream: str,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._topic = topic
+        self._stream = stream
         self._clock = clock
         self._consumer: Any = None
         self._closed_by: str | None = None
@@ -95,7 +101,7 @@ class KafkaPythonReader:
             **_READ_OPTIONS,
             "isolation_level": isolation,
         }
-        self._guard = Guard(options, ClientKeeper(), topic)
+        self._guard = Guard(options, ClientKeeper(), topic, stream)
         try:
             self._consumer = self._guard.run(
                 lambda: self._open(options, start_offsets), seconds=_OPEN_TIMEOUT_SECONDS
@@ -142,7 +148,7 @@ class KafkaPythonReader:
             names = ", ".join(f"{self._topic}[{partition}]" for partition in missing)
             raise TopicMissingError(
                 f"{names} does not exist (the topic has {len(known)} partitions); was the topic "
-                "recreated?"
+                f"recreated? `kafka-pg status {self._stream}` tells"
             )
         consumer.assign([self._name(partition) for partition in start_offsets])
         for partition, offset in start_offsets.items():
@@ -246,14 +252,13 @@ class KafkaPythonReader:
                 f"the reader of {self._topic!r} was closed after {self._closed_by}; open another"
             )
 
-    def _stopped_at(self) -> str | None:
-        """The batch that the driver was decoding; its exceptions do not say."""
+    def _stopped_at(self) -> tuple[int, int] | None:
+        """Partition and offset that the driver was decoding; its exceptions do not say."""
         fetcher = getattr(self._consumer, "_fetcher", None)
         decoding = getattr(fetcher, "_next_partition_records", None)
         if decoding is None:
             return None
-        partition = decoding.topic_partition.partition
-        return format_coordinates(self._topic, partition, decoding.next_fetch_offset)
+        return decoding.topic_partition.partition, decoding.next_fetch_offset
 
     def _name(self, partition: int) -> Any:
         return TopicPartition(self._topic, partition)

@@ -108,25 +108,30 @@ _CONNECTION_FAILURES: tuple[tuple[str, type[errors.PipelineError], str], ...] = 
     (
         "password authentication failed",
         _REFUSED,
-        "the password is wrong, or the role does not exist",
+        "the password is wrong, or the role does not exist: check postgres.user, and PGPASSWORD "
+        "or the variable that postgres.password names",
     ),
     (
         "no password supplied",
         _REFUSED,
         "no password was given: set PGPASSWORD or postgres.password",
     ),
-    ("authentication failed", _REFUSED, "the server refuses this role"),
+    ("authentication failed", _REFUSED, "the server refuses this role: check postgres.user"),
     (
         "no pg_hba.conf entry",
         _REFUSED,
         "the server does not let this role in from here (pg_hba.conf)",
     ),
-    (r'database ".*" does not exist', _REFUSED, "the database does not exist"),
+    (
+        r'database ".*" does not exist',
+        _REFUSED,
+        "the database does not exist: create it, or correct postgres.dbname",
+    ),
     (r"permission denied for database", _REFUSED, "the role may not connect to the database"),
     (
         r'role ".*" (does not exist|is not permitted)',
         _REFUSED,
-        "the role does not exist, or may not log in",
+        "the role does not exist, or may not log in: check postgres.user",
     ),
     (
         "could not translate host name",

@@ -6,6 +6,9 @@ from kafka_pg_pipeline.adapters.postgres.connection import Primary, Statements, 
 from kafka_pg_pipeline.domain.status import StreamFailure
 from kafka_pg_pipeline.errors import PipelineError
 
+# The migration that brings their table.
+FAILURES_SINCE = 3
+
 
 class PostgresFailures:
     """Failures in a row of each stream, over a connection that the caller owns."""

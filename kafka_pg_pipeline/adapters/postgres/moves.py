@@ -16,9 +16,11 @@ from kafka_pg_pipeline.adapters.postgres.connection import (
     Statements,
     rows_of,
 )
+from kafka_pg_pipeline.adapters.postgres.positions import fetch_pause
 from kafka_pg_pipeline.adapters.postgres.staging import target_identifier
 from kafka_pg_pipeline.domain.modes import Mode, WriteMode
 from kafka_pg_pipeline.domain.offsets import OffsetRange, TopicSnapshot
+from kafka_pg_pipeline.domain.pauses import Pause
 from kafka_pg_pipeline.domain.tables import TargetTable
 from kafka_pg_pipeline.errors import ConfigurationError
 
@@ -39,6 +41,19 @@ class Move:
     def is_back(self) -> bool:
         """True where records will be read again."""
         return self.before is not None and self.after < self.before
+
+
+@dataclass(frozen=True, slots=True)
+class PauseChange:
+    """A stream's pause before and after; the same where there was nothing to do."""
+
+    before: Pause | None
+    after: Pause | None
+
+    @property
+    def is_change(self) -> bool:
+        """False where the stream was paused, or running, already."""
+        return self.before != self.after
 
 
 class OperatorMoves:
@@ -105,18 +120,7 @@ class OperatorMoves:
                 and state["next_offset"] < bounds.begin_offset
             )
             for gap in gaps:
-                cursor.execute(
-                    self._moves["insert_gap"],
-                    {
-                        **self._key,
-                        "partition": gap.partition,
-                        "incarnation": states[gap.partition]["incarnation"],
-                        "epoch": states[gap.partition]["epoch"],
-                        "start_offset": gap.start_offset,
-                        "end_offset": gap.end_offset,
-                        "reason": "accept-gap",
-                    },
-                )
+                self._insert_gap(cursor, gap, states[gap.partition], "accept-gap")
             cursor.execute(self._moves["acknowledge_gaps"], self._key)
             if gaps:
                 self._move(cursor, {gap.partition: gap.end_offset for gap in gaps}, "accept-gap")
@@ -153,6 +157,77 @@ class OperatorMoves:
             self._audit(cursor, "accept-topic", moves)
             return moves
 
+    def skip_range(
+        self, skipped: OffsetRange, why: str, *, rehearsal: bool = False
+    ) -> tuple[Move, ...]:
+        """Record a range that cannot be read as a gap, acknowledged, and continue behind it.
+
+        Raises:
+            ConfigurationError: the range does not begin where the stream stands.
+
+        """
+        with self._primary.transaction("skip the range", rehearsal=rehearsal) as cursor:
+            state = self._lock(cursor).get(skipped.partition)
+            where = f"{self._key['topic']}[{skipped.partition}]"
+            if state is None:
+                raise ConfigurationError(
+                    f"stream {self._key['stream']!r} has no position in {where}"
+                )
+            if state["next_offset"] != skipped.start_offset:
+                raise ConfigurationError(
+                    f"{where} stands at offset {state['next_offset']}, not at "
+                    f"{skipped.start_offset}: only what a load stopped at can be skipped, and "
+                    f"`kafka-pg load {self._key['stream']}` goes up to there"
+                )
+            self._insert_gap(cursor, skipped, state, "skip-range")
+            self._move(cursor, {skipped.partition: skipped.end_offset}, "skip-range")
+            moves = (Move(skipped.partition, skipped.start_offset, skipped.end_offset),)
+            self._audit(cursor, "skip-range", moves, reason=why)
+            return moves
+
+    def pause(self, why: str, *, rehearsal: bool = False) -> PauseChange:
+        """Let no load of the stream move it until ``resume``; those that run now are fenced."""
+        with self._primary.transaction("pause the stream", rehearsal=rehearsal) as cursor:
+            self._lock(cursor)
+            before = self._fetch_pause(cursor)
+            if before is not None:
+                return PauseChange(before, before)
+            cursor.execute(self._moves["pause"], {**self._key, "why": why})
+            cursor.execute(self._moves["raise_epochs"], {**self._key, "reason": "pause"})
+            self._audit(cursor, "pause", (), reason=why)
+            return PauseChange(None, self._fetch_pause(cursor))
+
+    def resume(self, *, rehearsal: bool = False) -> PauseChange:
+        """Let loads move the stream again, from where it stands."""
+        with self._primary.transaction("resume the stream", rehearsal=rehearsal) as cursor:
+            self._lock(cursor)
+            before = self._fetch_pause(cursor)
+            if before is None:
+                return PauseChange(None, None)
+            cursor.execute(self._moves["resume"], self._key)
+            cursor.execute(self._moves["raise_epochs"], {**self._key, "reason": "resume"})
+            self._audit(cursor, "resume", (), reason=before.reason)
+            return PauseChange(before, None)
+
+    def _fetch_pause(self, cursor: Cursor) -> Pause | None:
+        return fetch_pause(cursor, self._positions, self._key)
+
+    def _insert_gap(
+        self, cursor: Cursor, gap: OffsetRange, state: Mapping[str, Any], reason: str
+    ) -> None:
+        cursor.execute(
+            self._moves["insert_gap"],
+            {
+                **self._key,
+                "partition": gap.partition,
+                "incarnation": state["incarnation"],
+                "epoch": state["epoch"],
+                "start_offset": gap.start_offset,
+                "end_offset": gap.end_offset,
+                "reason": reason,
+            },
+        )
+
     def _lock(self, cursor: Cursor) -> dict[int, Mapping[str, Any]]:
         cursor.execute(self._positions["lock_stream"], self._key)
         cursor.execute(self._moves["lock_all"], self._key)
@@ -169,14 +244,14 @@ class OperatorMoves:
             },
         )
 
-    def _audit(self, cursor: Cursor, action: str, moves: tuple[Move, ...]) -> None:
-        detail = [
+    def _audit(self, cursor: Cursor, action: str, moves: tuple[Move, ...], **detail: str) -> None:
+        moved = [
             {"partition": move.partition, "before": move.before, "after": move.after}
             for move in moves
         ]
         cursor.execute(
             self._positions["insert_audit"],
-            {**self._key, "action": action, "detail": Json({"moves": detail})},
+            {**self._key, "action": action, "detail": Json({"moves": moved, **detail})},
         )
 
     def _delete_rows(
@@ -250,8 +325,9 @@ class OperatorMoves:
             return columns
         raise ConfigurationError(
             f"moving back would load rows of {target.name} a second time, and they cannot be "
-            f"deleted ({why}): empty the table first and say --allow-duplicates, or add "
-            "`metadata: [partition, offset]` to streams to come"
+            f"deleted ({why}): empty the table first and say --allow-duplicates "
+            "(`allow_duplicates: true` in Dagster), or add `metadata: [partition, offset]` to "
+            "streams to come"
         )
 
 

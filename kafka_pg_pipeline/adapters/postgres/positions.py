@@ -12,9 +12,13 @@ from kafka_pg_pipeline.adapters.postgres.connection import (
     rows_of,
 )
 from kafka_pg_pipeline.domain.offsets import Position, Tail, TopicIdentity, TopicSnapshot
+from kafka_pg_pipeline.domain.pauses import Pause
 from kafka_pg_pipeline.domain.planning import check_identity
 from kafka_pg_pipeline.domain.tables import TargetTable
 from kafka_pg_pipeline.errors import TargetError
+
+# Before this migration there were no pauses.
+PAUSES_SINCE = 3
 
 
 class PostgresPositions:
@@ -30,13 +34,19 @@ class PostgresPositions:
         with self._primary.transaction("read the stream's positions") as cursor:
             return self._fetch(cursor)
 
+    def fetch_pause(self) -> Pause | None:
+        """The stream's pause, None where nobody has paused it; see ``PositionStore``."""
+        with self._primary.transaction("look whether the stream is paused") as cursor:
+            return fetch_pause(cursor, self._statements, self._key)
+
     def check_in(
         self, snapshot: TopicSnapshot, start_offsets: Mapping[int, int]
     ) -> tuple[Position, ...]:
         """Add positions for partitions that have none, in one transaction; return all.
 
         One loader or operator at a time: whether the stream is new must not change meanwhile. A
-        partition that appears later joins the incarnation and epoch of its topic.
+        partition that appears later joins the incarnation and epoch of its topic. Nothing is added
+        while the stream is paused.
 
         Raises:
             IncarnationChangedError: the positions are those of another topic by now.
@@ -45,6 +55,8 @@ class PostgresPositions:
         with self._primary.transaction("store the first position of new partitions") as cursor:
             cursor.execute(self._statements["lock_stream"], self._key)
             known = self._fetch(cursor)
+            if fetch_pause(cursor, self._statements, self._key) is not None:
+                return known
             for position in known:
                 check_identity(
                     position.identity, snapshot.identity, snapshot.topic, stream=self._key["stream"]
@@ -126,6 +138,12 @@ class PostgresPositions:
                     f"{self._key['stream']!r} every record would be loaded once more. Nothing was "
                     f"loaded; call the stream {stream!r}, or name another table"
                 )
+
+
+def fetch_pause(cursor: Cursor, statements: Statements, key: Mapping[str, Any]) -> Pause | None:
+    """The stream's pause as this transaction sees it; ``statements`` are those of positions."""
+    cursor.execute(statements["fetch_pause"], key)
+    return next((Pause(**row) for row in rows_of(cursor)), None)
 
 
 def _position(row: Mapping[str, Any]) -> Position:
