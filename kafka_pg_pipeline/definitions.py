@@ -9,9 +9,11 @@ import os
 
 import dagster as dg
 
+from kafka_pg_pipeline.orchestration.alerts import build_alert_sensor
 from kafka_pg_pipeline.orchestration.assets import build_table_assets, build_topic_specs
 from kafka_pg_pipeline.orchestration.jobs import build_kafka_to_postgres, build_load_jobs
 from kafka_pg_pipeline.orchestration.moves import build_move_jobs
+from kafka_pg_pipeline.orchestration.purge import build_purge_job
 from kafka_pg_pipeline.orchestration.replay import build_replay_job
 from kafka_pg_pipeline.orchestration.schedules import build_schedules
 from kafka_pg_pipeline.orchestration.sensors import build_sensor
@@ -29,21 +31,26 @@ def build_definitions(loaded: LoadedSettings) -> dg.Definitions:
     load_jobs = build_load_jobs(streams, assets)
     resources = build_resources(loaded, os.environ)
     together = build_together_job(streams, resources)
+    jobs = [
+        kafka_to_postgres,
+        together,
+        *load_jobs.values(),
+        build_replay_job(streams),
+        *build_move_jobs(streams),
+    ]
+    purge = build_purge_job(streams, loaded.settings.retention, [job.name for job in jobs])
     starts_on = os.environ.get("KAFKA_PG_START_SENSORS") == "1"
     status = dg.DefaultSensorStatus.RUNNING if starts_on else dg.DefaultSensorStatus.STOPPED
     interval = loaded.settings.sensor.interval_seconds
     sensor = build_sensor(load_jobs, together, streams.by_name, status, interval)
+    sensors = [sensor] if load_jobs else []
+    if loaded.settings.alerts.webhook is not None:
+        sensors.append(build_alert_sensor(streams, status))
     return dg.Definitions(
         assets=[*build_topic_specs(streams.by_name), *assets.values()],
-        jobs=[
-            kafka_to_postgres,
-            together,
-            *load_jobs.values(),
-            build_replay_job(streams),
-            *build_move_jobs(streams),
-        ],
-        schedules=build_schedules(kafka_to_postgres, together, load_jobs, streams.by_name),
-        sensors=[sensor] if load_jobs else [],
+        jobs=[*jobs, purge],
+        schedules=build_schedules(kafka_to_postgres, together, purge, load_jobs, streams.by_name),
+        sensors=sensors,
         resources=resources,
         # Also for runs launched on the assets themselves: a process for each op would cost more
         # than most loads.

@@ -38,6 +38,8 @@ _POSTGRES = "kafka_pg_pipeline_tests/faults/test_postgres.py"
 _LOG = "kafka_pg_pipeline_tests/delivery/test_log.py"
 _REPLAY = "kafka_pg_pipeline_tests/delivery/test_replay.py"
 _REPLAY_FAULTS = "kafka_pg_pipeline_tests/faults/test_replay.py"
+_PURGE = "kafka_pg_pipeline/sql/purge.sql"
+_RETENTION = "kafka_pg_pipeline_tests/delivery/test_purge.py"
 _DEAD_LETTERS = "kafka_pg_pipeline_tests/delivery/test_dead_letters.py"
 
 
@@ -390,6 +392,57 @@ ORDER BY id
             ),
         ),
         (f"{_BROKEN_BATCH}::test_a_broken_batch_is_skipped_and_nothing_else",),
+    ),
+    Mutation(
+        "merges-lines-over-a-hole",
+        (
+            Edit(
+                _PURGE,
+                "start_offset IS DISTINCT FROM lag(next_offset) OVER (ORDER BY start_offset)",
+                "lag(next_offset) OVER (ORDER BY start_offset) IS NULL",
+            ),
+        ),
+        (f"{_RETENTION}::test_any_ledger_covers_and_counts_the_same_after_a_purge",),
+    ),
+    Mutation(
+        "purges-letters-that-nobody-resolved",
+        (
+            Edit(
+                _PURGE,
+                "WHERE stream = %(stream)s AND resolved_at < clock_timestamp()",
+                "WHERE stream = %(stream)s AND created_at < clock_timestamp()",
+                times=2,
+            ),
+        ),
+        (f"{_RETENTION}::test_an_unresolved_letter_stays_however_old_and_can_be_replayed",),
+    ),
+    Mutation(
+        "merges-lines-with-letters-that-nobody-resolved",
+        (Edit(_PURGE, "(dead = purged_dead OR NOT EXISTS (", "(true OR NOT EXISTS ("),),
+        (f"{_RETENTION}::test_any_ledger_covers_and_counts_the_same_after_a_purge",),
+    ),
+    Mutation(
+        "forgets-that-purged-letters-were-rows",
+        (
+            Edit(
+                _PURGE,
+                "count(*) FILTER (WHERE resolution = 'replayed') AS replayed",
+                "0 AS replayed",
+            ),
+        ),
+        (f"{_RETENTION}::test_resolved_letters_go_and_the_books_say_so",),
+    ),
+    Mutation(
+        "purges-at-once-lose-counts",
+        (
+            Edit(
+                "kafka_pg_pipeline/adapters/postgres/purge.py",
+                'cursor.execute(self._purge["lock"]',
+                'cursor.execute("SELECT %(stream)s"',
+                times=2,
+            ),
+        ),
+        (f"{_RETENTION}::test_a_purge_waits_for_another_of_the_same_stream",),
     ),
 )
 

@@ -49,6 +49,8 @@ ENTRIES = (
     Entry("skip-range", "Go on behind a batch that no client can decode, and record the gap."),
     Entry("pause", "Let no load move a stream until it is resumed."),
     Entry("resume", "Let loads move a paused stream again."),
+    Entry("metrics", "Answer Prometheus' scrapes: lag, positions, dead letters, totals."),
+    Entry("purge", "Merge old ledger lines, remove dead letters resolved long ago."),
 )
 
 

@@ -1,5 +1,6 @@
 """Exit codes, and how a failure is told: one message on standard error, never a traceback."""
 
+import logging
 import os
 import sys
 import traceback
@@ -7,7 +8,7 @@ from collections.abc import Sequence
 
 import click
 
-from kafka_pg_pipeline.cli.logs import write_line
+from kafka_pg_pipeline.cli.logs import is_json, write_line
 from kafka_pg_pipeline.errors import ConfigurationError, PipelineError
 
 SUCCESS = 0
@@ -46,6 +47,9 @@ def tell_usage(error: click.ClickException) -> None:
 
 
 def _tell(text: str) -> None:
+    if is_json():
+        write_line(text, logging.ERROR)
+        return
     label = click.style("error:", fg="red", bold=True)
     write_line(f"{label if sys.stderr.isatty() else 'error:'} {text}")
 

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from kafka_pg_pipeline.cli.logs import set_verbosity
+from kafka_pg_pipeline.cli.logs import FORMAT_VARIABLE, FORMATS, set_format, set_verbosity
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -36,9 +36,23 @@ def _store_verbose(_: click.Context, __: click.Parameter, value: bool) -> None: 
         set_verbosity(logging.INFO)
 
 
+def _store_format(_: click.Context, __: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        set_format(value)
+
+
 def shared_options(command: F) -> F:
     """The options that every command takes."""
     for option in (
+        click.option(
+            "--log-format",
+            type=click.Choice(FORMATS),
+            envvar=FORMAT_VARIABLE,
+            expose_value=False,
+            is_eager=True,
+            callback=_store_format,
+            help=f"Log lines as text, or each as JSON; else {FORMAT_VARIABLE}.",
+        ),
         click.option(
             "--debug",
             is_flag=True,

@@ -18,7 +18,7 @@ from kafka_pg_pipeline.cli.failures import (
     tell_usage,
 )
 from kafka_pg_pipeline.cli.invocation import Invocation, shared_options
-from kafka_pg_pipeline.cli.logs import start_logging
+from kafka_pg_pipeline.cli.logs import start_logging, write_line
 
 
 @click.command(
@@ -61,7 +61,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
         tell_usage(error)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("interrupted", err=True)
+        write_line("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone; nothing more can be said there.

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from kafka_pg_pipeline.cli.logs import is_json, shows_steps
 from kafka_pg_pipeline.cli.output import count_of, format_rate, make_console, note
 from kafka_pg_pipeline.domain.batches import WriteResult
 
@@ -79,6 +80,9 @@ class BarProgress:
 def shown_progress(stream: str, total: int) -> Iterator[LoadProgress]:
     """Progress of a load of ``total`` offsets, on standard error."""
     console = make_console(stderr=True)
+    if is_json() or (shows_steps() and not console.is_terminal):
+        yield lambda _: None  # the log has a line for each batch
+        return
     if not console.is_terminal or total == 0:
         yield LineProgress(stream, total)
         return

@@ -90,6 +90,12 @@ class ReplayConfig(dg.Config):
         )
 
 
+class PurgeConfig(dg.Config):
+    """Whether anything is changed."""
+
+    dry_run: bool = Field(default=False, description="say what would go, and change nothing")
+
+
 def _parse_reason(text: str) -> Reason:
     try:
         return Reason(text)

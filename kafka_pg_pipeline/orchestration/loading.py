@@ -15,6 +15,7 @@ from kafka_pg_pipeline.orchestration.config import USUAL_SECONDS, LimitsConfig
 from kafka_pg_pipeline.orchestration.failures import dagster_failures
 from kafka_pg_pipeline.orchestration.metadata import MetadataMap, describe_plan, describe_report
 from kafka_pg_pipeline.orchestration.streams import find_retried_runs, tag_run
+from kafka_pg_pipeline.pipeline.batch_log import BatchLog
 from kafka_pg_pipeline.pipeline.plan import freeze_plan
 from kafka_pg_pipeline.resources.build import find_endpoints
 from kafka_pg_pipeline.resources.kafka import KafkaResource
@@ -78,7 +79,14 @@ def load_in_session(
     """
     with noting_outcome(session):
         rejected = session.inspection.count_rejected((session.run_id, *retried_runs))
-        report = session.loader.load(plan, stop=threading.Event(), rejected_before=rejected)
+        report = session.loader.load(
+            plan,
+            stop=threading.Event(),
+            listener=BatchLog(
+                stream=session.name, topic=session.stream.topic, run_id=session.run_id, log=log
+            ),
+            rejected_before=rejected,
+        )
     # A retry within the run knows of its own batches alone; the ledger knows of all.
     report = report.with_totals(*session.inspection.fetch_run_totals(session.run_id))
     if report.pause is not None:

@@ -1,4 +1,4 @@
-"""Schedules: of ``kafka_to_postgres``, and of each stream that names one."""
+"""Schedules: of ``kafka_to_postgres``, of ``purge``, and of each stream that names one."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,11 +10,13 @@ from kafka_pg_pipeline.orchestration.streams import STREAM_TAG, Streams
 from kafka_pg_pipeline.settings.models import StreamSettings
 
 _EVERY_FIVE_MINUTES = "*/5 * * * *"
+_EVERY_NIGHT = "17 3 * * *"
 
 
 def build_schedules(
     kafka_to_postgres: dg.JobDefinition,
     together: dg.JobDefinition,
+    purge: dg.JobDefinition,
     load_jobs: Mapping[str, Any],
     streams: Mapping[str, StreamSettings],
 ) -> list[dg.ScheduleDefinition]:
@@ -35,6 +37,13 @@ def build_schedules(
             cron_schedule=_EVERY_FIVE_MINUTES,
             execution_timezone="UTC",
             description="Load all streams of the file, in one run.",
+        ),
+        dg.ScheduleDefinition(
+            name="purge_schedule",
+            target=purge,
+            cron_schedule=_EVERY_NIGHT,
+            execution_timezone="UTC",
+            description="Every night, what has outlived the file's `retention`.",
         ),
     ]
     schedules += [

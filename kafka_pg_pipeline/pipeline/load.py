@@ -31,6 +31,7 @@ from kafka_pg_pipeline.errors import (
     RetentionGapError,
     TransientError,
 )
+from kafka_pg_pipeline.pipeline.batch_log import BatchLog
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
 from kafka_pg_pipeline.pipeline.encode_record import RunContext
 from kafka_pg_pipeline.pipeline.garbage import rare_collection
@@ -143,6 +144,14 @@ class StreamLoader:
 
         """
         started = time.monotonic()
+        log = BatchLog(
+            stream=self._name, topic=self._stream.topic, run_id=self._ports.run_id, log=logger
+        )
+
+        def tell(result: WriteResult) -> None:
+            log(result)
+            listener(result)
+
         rule = StopRule(stop, plan.max_seconds)
         shape = shape_of(self._stream, self._ports.evolution, self._ports.decoders)
         run = _Run(plan.snapshot, plan.max_records, shape, rejected_before)
@@ -156,7 +165,7 @@ class StreamLoader:
         if not retrying(self._is_paused, run):
             self._ports.copy_letters()  # those of a run that ended before it could
             with rare_collection():
-                retrying(self._load_rounds, run, rule, listener)
+                retrying(self._load_rounds, run, rule, tell)
             run.warnings += self._ports.copy_letters()
         lag_after = count_available(self._ports.positions.fetch_positions(), run.snapshot)
         return LoadReport(
@@ -345,18 +354,7 @@ class StreamLoader:
         found = self._ports.inspector.fetch_identity(self._stream.topic)
         for piece in batch.slices:
             self._check_identity(piece.position, found)
-        result = writer.write(batch)
-        for entry in result.entries:
-            logger.info(
-                "%s: %s%s committed, %d rows, %d dead, %d absent",
-                self._name,
-                self._stream.topic,
-                entry.offsets,
-                entry.counts.rows,
-                entry.counts.dead,
-                entry.counts.absent,
-            )
-        return result
+        return writer.write(batch)
 
     def _face_gap(self, run: _Run) -> None:
         """Retention overtook the run: raise with the lost range, or let the next round note it."""

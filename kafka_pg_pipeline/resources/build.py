@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import BaseModel, SecretStr
 
 from kafka_pg_pipeline.assembly.endpoints import Endpoints, resolve_endpoints
+from kafka_pg_pipeline.resources.alerts import AlertsResource
 from kafka_pg_pipeline.resources.kafka import REGISTRY_PREFIX, KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
 from kafka_pg_pipeline.settings.file import LoadedSettings
@@ -16,13 +17,13 @@ from kafka_pg_pipeline.settings.models import PipelineSettings
 
 def build_resources(
     loaded: LoadedSettings, environment: Mapping[str, str]
-) -> dict[str, KafkaResource | PostgresResource]:
-    """The resources ``kafka`` and ``postgres``; opens nothing."""
+) -> dict[str, KafkaResource | PostgresResource | AlertsResource]:
+    """The resources ``kafka``, ``postgres`` and, where one is named, ``alerts``; opens nothing."""
     variables = {
         key: name for key, name in loaded.secret_variables.items() if environment.get(name)
     }
     settings = loaded.settings
-    return {
+    resources: dict[str, KafkaResource | PostgresResource | AlertsResource] = {
         "kafka": KafkaResource(
             **_fields(settings.kafka, KafkaResource, "kafka", variables),
             **_fields(
@@ -37,6 +38,11 @@ def build_resources(
             **_fields(settings.postgres, PostgresResource, "postgres", variables)
         ),
     }
+    if settings.alerts.webhook is not None:
+        resources["alerts"] = AlertsResource(
+            **_fields(settings.alerts, AlertsResource, "alerts", variables)
+        )
+    return resources
 
 
 def find_endpoints(kafka: KafkaResource, postgres: PostgresResource) -> Endpoints:

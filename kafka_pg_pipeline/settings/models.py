@@ -34,6 +34,7 @@ from kafka_pg_pipeline.settings.values import (
     Host,
     Metadata,
     NonEmpty,
+    PageUrl,
     RegistryUrl,
     SchemaName,
     Secret,
@@ -228,6 +229,35 @@ class DeadLetterSettings(Settings):
     topic: TopicName | None = Field(
         None, description="existing topic that dead letters are copied to after their commit"
     )
+
+
+class RetentionSettings(Settings):
+    """How long what was done is kept, once somebody runs `kafka-pg purge` or the job `purge`."""
+
+    ledger_days: Annotated[int, Field(ge=7, le=36_500)] = Field(
+        90,
+        description="days until lines of the ledger that follow each other are merged into one; "
+        "no count is lost",
+    )
+    dead_letters_days: Annotated[int, Field(ge=1, le=36_500)] = Field(
+        30,
+        description="days until a dead letter is removed once it was resolved; unresolved ones "
+        "stay",
+    )
+    runs_days: Annotated[int, Field(ge=1, le=36_500)] = Field(
+        30, description="days until the job removes a finished run of the pipeline from Dagster"
+    )
+
+
+class AlertSettings(Settings):
+    """Who is told of failed runs in Dagster."""
+
+    webhook: Secret | None = Field(
+        None,
+        description="address that takes Slack's JSON; it is a secret, so the file holds the "
+        "variable's name alone",
+    )
+    ui_url: PageUrl = Field("", description="where Dagster's UI is, for a link to the run")
 
 
 class SourceSettings(Settings):
@@ -491,6 +521,15 @@ class PipelineSettings(Settings):
     sensor: SensorSettings = Field(
         default_factory=lambda: SensorSettings(),
         description="How often the sensor of all streams looks for new records.",
+    )
+    retention: RetentionSettings = Field(
+        default_factory=lambda: RetentionSettings(),
+        description="How long ledger, dead letters and runs are kept by `kafka-pg purge` and the "
+        "job `purge`.",
+    )
+    alerts: AlertSettings = Field(
+        default_factory=lambda: AlertSettings(),
+        description="Who is told of failed runs, by the sensor `alert_on_failure`.",
     )
     streams: dict[StreamName, StreamSettings] = Field(
         description="Each stream is one topic into one table, under a name of your choice.",

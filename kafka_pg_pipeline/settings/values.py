@@ -122,6 +122,12 @@ RegistryUrl = Annotated[
     _text(r"^(https?://[^/\s]+(/\S*)?)?$", "an address as https://registry.example.com:8081"),
 ]
 
+PageUrl = Annotated[
+    str,
+    AfterValidator(_refuse_login),
+    _text(r"^(https?://[^/\s]+(/\S*)?)?$", "an address as https://dagster.example.com"),
+]
+
 
 # -- sizes -----------------------------------------------------------------------------------------
 

@@ -24,3 +24,9 @@ CREATE TABLE IF NOT EXISTS {schema}.migration (
 -- name: record
 INSERT INTO {schema}.migration (version, name, checksum)
 VALUES (%(version)s, %(name)s, %(checksum)s)
+
+-- name: owner
+-- The names as SQL spells them; no owner where the schema does not exist.
+SELECT quote_ident(current_user) AS role, quote_ident(current_database()) AS database,
+       (SELECT quote_ident(pg_get_userbyid(nspowner)) FROM pg_namespace
+        WHERE nspname = %(schema_name)s) AS owner

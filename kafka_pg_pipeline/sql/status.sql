@@ -15,11 +15,12 @@ WHERE state.stream = %(stream)s AND state.topic = %(topic)s
 ORDER BY state.partition
 
 -- name: last_batches
+-- Lines that a purge has made of many are no batches; each partition's newest line is none of them.
 SELECT batch_id::text, min(committed_at) AS committed_at, max(run_id) AS run_id,
        count(*) AS partitions, sum(rows)::bigint AS rows, sum(dead)::bigint AS dead,
        sum(absent)::bigint AS absent, sum(record_bytes)::bigint AS record_bytes
 FROM {schema}.ledger
-WHERE stream = %(stream)s AND topic = %(topic)s
+WHERE stream = %(stream)s AND topic = %(topic)s AND run_id <> 'compacted'
 GROUP BY batch_id
 ORDER BY min(committed_at) DESC
 LIMIT %(most)s

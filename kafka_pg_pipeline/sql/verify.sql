@@ -43,35 +43,35 @@ WHERE stream = %(stream)s AND topic = %(topic)s
       <> rows + superseded + ignored + deleted + dead + filtered + absent
 
 -- name: dead_letters
--- Ledger intervals that count more or fewer dead letters than there are.
+-- Ledger intervals that count more or fewer dead letters than there are, or were until their time.
 SELECT ledger.partition, ledger.start_offset AS at,
-       format('the ledger counts %%s dead letters, %%s are stored',
-              ledger.dead, count(letter.id)) AS finding
+       format('the ledger counts %%s dead letters, %%s are stored and %%s were purged',
+              ledger.dead, letters.stored, ledger.purged_dead) AS finding
 FROM {schema}.ledger AS ledger
-LEFT JOIN {schema}.dead_letter AS letter
-    ON letter.batch_id = ledger.batch_id
-   AND letter.stream = ledger.stream
-   AND letter.topic = ledger.topic
-   AND letter.partition = ledger.partition
-   AND letter.record_offset >= ledger.start_offset
-   AND letter.record_offset < ledger.next_offset
-JOIN {schema}.state AS state
-    ON state.stream = ledger.stream AND state.topic = ledger.topic
-   AND state.partition = ledger.partition
-   AND state.incarnation = ledger.incarnation AND state.epoch = ledger.epoch
-WHERE ledger.stream = %(stream)s AND ledger.topic = %(topic)s
-GROUP BY ledger.partition, ledger.start_offset, ledger.dead
-HAVING ledger.dead <> count(letter.id)
+JOIN {schema}.state AS state USING (stream, topic, partition, incarnation, epoch)
+CROSS JOIN LATERAL (
+    SELECT count(*) AS stored FROM {schema}.dead_letter AS letter
+    WHERE letter.stream = ledger.stream AND letter.topic = ledger.topic
+      AND letter.partition = ledger.partition
+      AND letter.incarnation = ledger.incarnation AND letter.epoch = ledger.epoch
+      AND letter.record_offset >= ledger.start_offset
+      AND letter.record_offset < ledger.next_offset
+) AS letters
+WHERE stream = %(stream)s AND topic = %(topic)s
+  AND ledger.dead <> letters.stored + ledger.purged_dead
 ORDER BY ledger.partition, ledger.start_offset
 
 -- name: gaps
 -- Gaps larger than what their interval counts as absent.
-SELECT gap.partition, gap.start_offset AS at,
+SELECT ledger.partition, ledger.start_offset AS at,
        format('a gap of %%s offsets is counted as %%s absent',
-              gap.end_offset - gap.start_offset, ledger.absent) AS finding
+              sum(gap.end_offset - gap.start_offset), ledger.absent) AS finding
 FROM {schema}.gap AS gap
 JOIN {schema}.ledger AS ledger
-    USING (stream, topic, partition, incarnation, epoch, start_offset)
-WHERE stream = %(stream)s AND topic = %(topic)s
-  AND gap.batch_id IS NOT NULL
-  AND gap.end_offset - gap.start_offset > ledger.absent
+    ON ledger.stream = gap.stream AND ledger.topic = gap.topic
+   AND ledger.partition = gap.partition
+   AND ledger.incarnation = gap.incarnation AND ledger.epoch = gap.epoch
+   AND gap.start_offset >= ledger.start_offset AND gap.start_offset < ledger.next_offset
+WHERE gap.stream = %(stream)s AND gap.topic = %(topic)s AND gap.batch_id IS NOT NULL
+GROUP BY ledger.partition, ledger.incarnation, ledger.epoch, ledger.start_offset, ledger.absent
+HAVING sum(gap.end_offset - gap.start_offset) > ledger.absent

@@ -61,7 +61,8 @@ counted AS (
             WHERE letter.stream = %(stream)s AND letter.topic = %(topic)s
               AND letter.partition = state.partition AND letter.incarnation = 1
               AND letter.record_offset >= epoch.start_offset
-              AND letter.resolution = 'replayed') AS replayed
+              AND letter.resolution = 'replayed')
+               + coalesce(sum(ledger.purged_replayed), 0)::bigint AS replayed
     FROM {schema}.state AS state
     JOIN begun AS epoch ON epoch.partition = state.partition
     LEFT JOIN {schema}.ledger AS ledger

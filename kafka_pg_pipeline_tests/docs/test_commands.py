@@ -31,11 +31,12 @@ from kafka_pg_pipeline_tests.fix_streams import BenchMaker
 from kafka_pg_pipeline_tests.waiting import wait_until
 
 # What does not end by itself, and what it says when it is ready.
-ENDLESS = {"kafka-pg dev": "the Dagster UI: http"}
+ENDLESS = {"kafka-pg dev": "the Dagster UI: http", "kafka-pg metrics": "metrics: http"}
 # What is run elsewhere, and where.
 ELSEWHERE = {
     "make test": "this very run: .ci/run calls it",
     "make lint": "the first step of make test",
+    "pip install 'kafka-pg-pipeline[metrics]'": "the extra is among those of the tests",
     "python tools/mutations.py": "a quarter of an hour, by hand",
     "python tools/lock_connect.py": "asks the registry for versions, by hand",
     "python tools/sample_debezium.py": "writes what tests read, by hand",

@@ -113,6 +113,10 @@ class Loaders:
         command = ("dead-letters", "replay", self._bench.name, "--all", "--json", *options)
         return self._start(failpoint, *command)
 
+    def purge(self, failpoint: str | None = None) -> Loader:
+        """Purge the bench's stream, in a process of its own."""
+        return self._start(failpoint, "purge", self._bench.name, "--json")
+
     def _start(self, failpoint: str | None, *command: str) -> Loader:
         environment = {**os.environ, **self._environment, "PYTHONPATH": str(ROOT)}
         if failpoint:

@@ -60,6 +60,7 @@ def test_all_ways_of_loading_find_the_same_definitions(
         "replay_dead_letters",
         "streams_to_postgres",
         *MOVES,
+        "purge",
     }
     home = tmp_path / "home"
     home.mkdir()
@@ -118,6 +119,7 @@ def test_everything_is_off_until_somebody_turns_it_on(monkeypatch: pytest.Monkey
     schedules = {schedule.name: schedule for schedule in repository.schedule_defs}
     assert set(schedules) == {
         "kafka_to_postgres_schedule",
+        "purge_schedule",
         "load_orders_schedule",
         "streams_to_postgres_schedule",
     }

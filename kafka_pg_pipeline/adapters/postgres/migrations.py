@@ -4,8 +4,8 @@ import logging
 
 from psycopg2 import sql
 
-from kafka_pg_pipeline.adapters.postgres.connection import Cursor, Primary, Statements
-from kafka_pg_pipeline.errors import ConfigurationError
+from kafka_pg_pipeline.adapters.postgres.connection import Cursor, Primary, Statements, rows_of
+from kafka_pg_pipeline.errors import AuthenticationError, ConfigurationError
 from kafka_pg_pipeline.settings.models import PostgresSettings
 from kafka_pg_pipeline.sql import Migration, load_migrations
 
@@ -22,6 +22,14 @@ def migrate(primary: Primary) -> tuple[Migration, ...]:
         AuthenticationError: the role may not create the schema.
 
     """
+    primary.connection()  # who may not log in is told so
+    try:
+        return _migrate(primary)
+    except AuthenticationError as error:
+        raise AuthenticationError(f"{error}. {_describe_cure(primary)}") from None
+
+
+def _migrate(primary: Primary) -> tuple[Migration, ...]:
     settings = primary.settings
     doing = f"create the tables of the pipeline in schema {settings.schema_name!r}"
     with primary.transaction(doing) as cursor:
@@ -73,6 +81,24 @@ def _pending(
                 "applied: this installation was edited, or the schema belongs to another program"
             )
     return tuple(migration for migration in migrations if migration.version not in applied)
+
+
+def _describe_cure(primary: Primary) -> str:
+    """What gives a role the right that it lacks to make, or to change, the pipeline's tables."""
+    name = primary.settings.schema_name
+    with primary.transaction("look who owns the schema") as cursor:
+        statements = Statements("migrate", name)
+        cursor.execute(statements["owner"], {"schema_name": name})
+        [found] = rows_of(cursor)
+    if found["owner"] is None:
+        return (
+            f"As the database's owner: GRANT CREATE ON DATABASE {found['database']} TO "
+            f"{found['role']}; or CREATE SCHEMA {name} AUTHORIZATION {found['role']}"
+        )
+    return (
+        f"Run it once as the owner of the schema's tables, {found['owner']}; or, as an "
+        f"administrator: GRANT {found['owner']} TO {found['role']}"
+    )
 
 
 def _exists(cursor: Cursor, statements: Statements, query: str, settings: PostgresSettings) -> bool:

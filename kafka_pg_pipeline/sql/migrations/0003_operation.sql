@@ -33,5 +33,12 @@ CREATE TABLE {schema}.backfill (
 CREATE INDEX backfill_stream ON {schema}.backfill (stream, topic, window_start);
 
 ALTER TABLE {schema}.ledger
-    -- Dead letters of the interval that were resolved, and removed after their time.
-    ADD COLUMN purged_dead bigint NOT NULL DEFAULT 0 CHECK (purged_dead >= 0);
+    -- Dead letters of the interval that were resolved, and removed after their time; and those of
+    -- them that had become rows.
+    ADD COLUMN purged_dead bigint NOT NULL DEFAULT 0,
+    ADD COLUMN purged_replayed bigint NOT NULL DEFAULT 0,
+    ADD CONSTRAINT ledger_purged CHECK (
+        purged_replayed >= 0 AND purged_replayed <= purged_dead AND purged_dead <= dead
+    );
+CREATE INDEX dead_letter_resolved ON {schema}.dead_letter (stream, resolved_at)
+    WHERE resolved_at IS NOT NULL;
