@@ -16,6 +16,7 @@ def write_file(path: Path, *benches: Bench, **streams: dict[str, Any]) -> None:
     document = {
         "kafka": {
             "bootstrap_servers": kafka.bootstrap_servers,
+            "reader": kafka.reader,
             "request_timeout_seconds": kafka.request_timeout_seconds,
         },
         "postgres": {
