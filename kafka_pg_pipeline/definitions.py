@@ -11,6 +11,7 @@ import dagster as dg
 
 from kafka_pg_pipeline.orchestration.alerts import build_alert_sensor
 from kafka_pg_pipeline.orchestration.assets import build_table_assets, build_topic_specs
+from kafka_pg_pipeline.orchestration.follow import FOLLOW_SECONDS, build_follow_job
 from kafka_pg_pipeline.orchestration.jobs import build_kafka_to_postgres, build_load_jobs
 from kafka_pg_pipeline.orchestration.moves import build_move_jobs
 from kafka_pg_pipeline.orchestration.purge import build_purge_job
@@ -31,9 +32,12 @@ def build_definitions(loaded: LoadedSettings) -> dg.Definitions:
     load_jobs = build_load_jobs(streams, assets)
     resources = build_resources(loaded, os.environ)
     together = build_together_job(streams, resources)
+    looking = loaded.settings.sensor
+    follow = build_follow_job(streams, resources, looking.follow_seconds or FOLLOW_SECONDS)
     jobs = [
         kafka_to_postgres,
         together,
+        follow,
         *load_jobs.values(),
         build_replay_job(streams),
         *build_move_jobs(streams),
@@ -41,8 +45,7 @@ def build_definitions(loaded: LoadedSettings) -> dg.Definitions:
     purge = build_purge_job(streams, loaded.settings.retention, [job.name for job in jobs])
     starts_on = os.environ.get("KAFKA_PG_START_SENSORS") == "1"
     status = dg.DefaultSensorStatus.RUNNING if starts_on else dg.DefaultSensorStatus.STOPPED
-    interval = loaded.settings.sensor.interval_seconds
-    sensor = build_sensor(load_jobs, together, streams.by_name, status, interval)
+    sensor = build_sensor(load_jobs, together, follow, streams.by_name, status, looking)
     sensors = [sensor] if load_jobs else []
     if loaded.settings.alerts.webhook is not None:
         sensors.append(build_alert_sensor(streams, status))

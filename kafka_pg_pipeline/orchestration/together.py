@@ -69,7 +69,7 @@ def build_together_job(streams: Streams, resources: Mapping[str, Any]) -> dg.Job
         failures = _load_each(context, chosen, endpoints, config)
         if failures:
             context.instance.add_run_tags(context.run_id, {FAILED_TAG: join_names(failures)})
-            raise _failure(failures, len(chosen))
+            raise tell_failures(failures, len(chosen))
 
     @dg.job(
         name=TOGETHER_JOB,
@@ -132,8 +132,11 @@ def _load_one(
         return load_in_session(session, plan, log=context.log, retried_runs=retried)
 
 
-def _failure(failures: Mapping[str, PipelineError], number: int) -> dg.Failure:
-    """One failure that says each reason once: a server that is down is the same for them all."""
+def tell_failures(failures: Mapping[str, PipelineError], number: int) -> dg.Failure:
+    """The failure of a run of ``number`` streams.
+
+    It says each reason once: a server that is down is the same for them all.
+    """
     names: dict[str, list[str]] = {}
     for name, error in failures.items():
         names.setdefault(str(error), []).append(name)

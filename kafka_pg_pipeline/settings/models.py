@@ -505,6 +505,11 @@ class SensorSettings(Settings):
         description="seconds between two looks at least; the daemon itself looks every five. Each "
         "look that finds records costs a run",
     )
+    follow_seconds: Annotated[int, Field(ge=30, le=86_400)] | None = Field(
+        None,
+        description="keeps a run going that loads records as they arrive, and ends after so long "
+        "for the next one; without it each look that finds records costs a run",
+    )
 
 
 class PipelineSettings(Settings):

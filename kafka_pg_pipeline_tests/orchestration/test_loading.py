@@ -59,6 +59,7 @@ def test_all_ways_of_loading_find_the_same_definitions(
         f"load_{bench.name}",
         "replay_dead_letters",
         "streams_to_postgres",
+        "follow_streams",
         *MOVES,
         "purge",
     }
