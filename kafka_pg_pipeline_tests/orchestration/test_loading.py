@@ -61,6 +61,8 @@ def test_all_ways_of_loading_find_the_same_definitions(
         "streams_to_postgres",
         *MOVES,
         "purge",
+        "check_streams",
+        "check_tables",
     }
     home = tmp_path / "home"
     home.mkdir()
@@ -122,6 +124,7 @@ def test_everything_is_off_until_somebody_turns_it_on(monkeypatch: pytest.Monkey
         "purge_schedule",
         "load_orders_schedule",
         "streams_to_postgres_schedule",
+        "check_streams_schedule",
     }
     stopped = dg.DefaultScheduleStatus.STOPPED
     assert {schedule.default_status for schedule in schedules.values()} == {stopped}
