@@ -276,7 +276,7 @@ class CheckSettings(Settings):
     lag_records: Annotated[int, Field(ge=0)] = Field(
         100_000, description="records that may wait to be loaded"
     )
-    lag_seconds: Annotated[float, Field(gt=0)] = Field(
+    lag_seconds: Annotated[float, Field(gt=0, le=31_536_000)] = Field(
         900.0, description="age that the oldest record to load may have, by its own timestamp"
     )
     dead_letter_share: Annotated[float, Field(ge=0, le=1)] = Field(
