@@ -168,6 +168,9 @@ def test_tables_may_have_any_name(first: str, second: str) -> None:
         dg.AssetKey(["kafka", "shop.orders-v1"]),
         dg.AssetKey(["kafka", "shop_orders_v1"]),
     } == set(keys)
+    checks = definitions.resolve_asset_graph().asset_check_keys
+    assert {key.asset_key for key in checks} == expected
+    assert len({key.name for key in checks}) * 2 == len(checks)
 
 
 def test_two_streams_of_one_table_are_refused() -> None:
