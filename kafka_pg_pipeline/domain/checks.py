@@ -159,7 +159,7 @@ def judge_invariants(
         return CheckVerdict(
             check,
             passed=False,
-            text=_tell(found),
+            text=f"{_tell(found)}. `kafka-pg verify {stream}` tells all, the runbook what to do",
             severity=severity,
             cure=f"kafka-pg verify {stream}",
             numbers=numbers,
@@ -240,7 +240,7 @@ def judge_letters(
         severity=severity,
         cure=f"kafka-pg dead-letters list {stream}" if account.unresolved else None,
         numbers={
-            "kafka/dead_letter_share": share,
+            "kafka/dead_letter_share": round(share, 6),
             "kafka/unresolved_dead_letters": account.unresolved,
         },
     )

@@ -164,7 +164,7 @@ def build_result(key: dg.AssetKey, verdict: CheckVerdict) -> dg.AssetCheckResult
     """A verdict as Dagster shows it: numbers as numbers, so that they are plotted over time."""
     metadata: dict[str, Any] = dict(verdict.numbers)
     if verdict.cure is not None:
-        metadata["kafka/cure"] = dg.MetadataValue.md(f"`{verdict.cure}`")
+        metadata["kafka/cure"] = verdict.cure
     if verdict.findings:
         records = [
             dg.TableRecord(

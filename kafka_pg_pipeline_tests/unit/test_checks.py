@@ -140,7 +140,10 @@ def test_a_gap_is_lost_records_or_a_log_that_is_another_one() -> None:
 def test_a_check_tells_its_own_findings_alone() -> None:
     assert tiling("equation", "twice").passed
     both = tiling("end_of_ledger", "tiling", "equation")
-    assert both.text == "end_of_ledger: shop.orders[0]@7: a hole; and 1 more finding"
+    assert both.text == (
+        "end_of_ledger: shop.orders[0]@7: a hole; and 1 more finding. `kafka-pg verify orders` "
+        "tells all, the runbook what to do"
+    )
     assert both.numbers == {"kafka/findings": 2}
     assert len(both.findings) == 2
     assert tiling(unchecked=("tiling",)).text.endswith("; not checked: tiling")
