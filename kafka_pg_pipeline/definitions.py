@@ -11,6 +11,7 @@ import dagster as dg
 
 from kafka_pg_pipeline.orchestration.alerts import build_alert_sensor
 from kafka_pg_pipeline.orchestration.assets import build_table_assets, build_topic_specs
+from kafka_pg_pipeline.orchestration.checks import build_checks
 from kafka_pg_pipeline.orchestration.follow import FOLLOW_SECONDS, build_follow_job
 from kafka_pg_pipeline.orchestration.jobs import build_kafka_to_postgres, build_load_jobs
 from kafka_pg_pipeline.orchestration.moves import build_move_jobs
@@ -34,6 +35,7 @@ def build_definitions(loaded: LoadedSettings) -> dg.Definitions:
     together = build_together_job(streams, resources)
     looking = loaded.settings.sensor
     follow = build_follow_job(streams, resources, looking.follow_seconds or FOLLOW_SECONDS)
+    checks = build_checks(streams)
     jobs = [
         kafka_to_postgres,
         together,
@@ -41,6 +43,7 @@ def build_definitions(loaded: LoadedSettings) -> dg.Definitions:
         *load_jobs.values(),
         build_replay_job(streams),
         *build_move_jobs(streams),
+        *checks.jobs.values(),
     ]
     purge = build_purge_job(streams, loaded.settings.retention, [job.name for job in jobs])
     starts_on = os.environ.get("KAFKA_PG_START_SENSORS") == "1"
@@ -51,8 +54,11 @@ def build_definitions(loaded: LoadedSettings) -> dg.Definitions:
         sensors.append(build_alert_sensor(streams, status))
     return dg.Definitions(
         assets=[*build_topic_specs(streams.by_name), *assets.values()],
+        asset_checks=checks.definitions,
         jobs=[*jobs, purge],
-        schedules=build_schedules(kafka_to_postgres, together, purge, load_jobs, streams.by_name),
+        schedules=build_schedules(
+            kafka_to_postgres, together, purge, checks, load_jobs, streams.by_name
+        ),
         sensors=sensors,
         resources=resources,
         # Also for runs launched on the assets themselves: a process for each op would cost more

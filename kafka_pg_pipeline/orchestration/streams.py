@@ -17,6 +17,8 @@ STREAMS_TAG = "kafka_pg/streams"
 FAILED_TAG = "kafka_pg/failed_streams"
 # How many seconds a run goes on loading what arrives.
 FOLLOW_TAG = "kafka_pg/follow_seconds"
+# A run that is no load says what it is for: others may have jobs of its name, or it has none.
+JOB_TAG = "kafka_pg/job"
 # Not load_…: those are the jobs of single streams, whatever their names are.
 TOGETHER_JOB = "streams_to_postgres"
 FOLLOW_JOB = "follow_streams"

@@ -16,7 +16,7 @@ from kafka_pg_pipeline.domain.reports import LoadReport
 from kafka_pg_pipeline.errors import PipelineError
 from kafka_pg_pipeline.orchestration.assets import table_key
 from kafka_pg_pipeline.orchestration.config import USUAL_SECONDS, TogetherConfig
-from kafka_pg_pipeline.orchestration.failures import dagster_failures
+from kafka_pg_pipeline.orchestration.failures import dagster_failures, tell_reasons
 from kafka_pg_pipeline.orchestration.jobs import MAX_RUNTIME_SECONDS
 from kafka_pg_pipeline.orchestration.loading import load_in_session
 from kafka_pg_pipeline.orchestration.metadata import describe_report
@@ -137,10 +137,7 @@ def tell_failures(failures: Mapping[str, PipelineError], number: int) -> dg.Fail
 
     It says each reason once: a server that is down is the same for them all.
     """
-    names: dict[str, list[str]] = {}
-    for name, error in failures.items():
-        names.setdefault(str(error), []).append(name)
-    said = "\n".join(f"{', '.join(named)}: {reason}" for reason, named in names.items())
+    said = tell_reasons({name: str(error) for name, error in failures.items()})
     rest = "" if len(failures) == number else "; the others were"
     return dg.Failure(
         f"{len(failures)} of {number} streams could not be loaded{rest}.\n{said}",
