@@ -1,12 +1,12 @@
 """Each stream's table as an asset, made by consume → load, and its topic upstream of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
 from kafka_pg_pipeline.domain.planning import LoadPlan
-from kafka_pg_pipeline.domain.tables import TableName
 from kafka_pg_pipeline.errors import ConfigurationError
+from kafka_pg_pipeline.orchestration.asset_keys import table_key, topic_key
 from kafka_pg_pipeline.orchestration.config import LimitsConfig
 from kafka_pg_pipeline.orchestration.loading import consume_in_op, load_in_op
 from kafka_pg_pipeline.resources.kafka import KafkaResource
@@ -14,31 +14,29 @@ from kafka_pg_pipeline.resources.postgres import PostgresResource
 from kafka_pg_pipeline.settings.models import StreamSettings
 
 
-def table_key(stream: StreamSettings) -> dg.AssetKey:
-    """Asset key of the stream's table: schema and name."""
-    table = TableName.parse(stream.table)
-    return dg.AssetKey([table.schema, table.name])
-
-
-def topic_key(stream: StreamSettings) -> dg.AssetKey:
-    """Asset key of the stream's topic."""
-    return dg.AssetKey(["kafka", stream.topic])
-
-
 def build_topic_specs(streams: Mapping[str, StreamSettings]) -> list[dg.AssetSpec]:
-    """One external asset a topic."""
+    """One external asset a topic, in the group of the first stream that reads it."""
     readers: dict[str, list[str]] = {}
     for name, stream in streams.items():
         readers.setdefault(stream.topic, []).append(name)
     return [
         dg.AssetSpec(
-            key=dg.AssetKey(["kafka", topic]),
-            description=f"Kafka topic {topic}, read by {', '.join(names)}.",
-            group_name="streams",
+            key=topic_key(streams[names[0]]),
+            description=_describe_topic(topic, [streams[name] for name in names]),
+            group_name=streams[names[0]].asset.group,
             kinds={"kafka"},
         )
         for topic, names in readers.items()
     ]
+
+
+def _describe_topic(topic: str, readers: Sequence[StreamSettings]) -> str:
+    tables = ", ".join(f"`{stream.table}`" for stream in readers)
+    return (
+        f"Kafka topic `{topic}`, loaded into {tables}.\n\nOthers write it; nothing here does, "
+        "unless the file gives the stream a `source`. Each load notes its end, and the offsets "
+        "that are readable and blocked (behind an open transaction)."
+    )
 
 
 def build_table_asset(name: str, stream: StreamSettings) -> dg.AssetsDefinition:
@@ -80,13 +78,38 @@ def build_table_asset(name: str, stream: StreamSettings) -> dg.AssetsDefinition:
         table,
         keys_by_input_name={"topic": topic_key(stream)},
         keys_by_output_name={"result": table_key(stream)},
-        descriptions_by_output_name={
-            "result": f"Records of the Kafka topic `{stream.topic}` as rows of `{stream.table}`, "
-            f"each exactly once (stream `{name}`, {stream.format}, {stream.mode})."
+        descriptions_by_output_name={"result": _describe_table(name, stream)},
+        tags_by_output_name={
+            "result": {
+                "dagster/kind/kafka": "",
+                "dagster/kind/postgres": "",
+                **stream.asset.tags,
+            }
         },
-        tags_by_output_name={"result": {"dagster/kind/kafka": "", "dagster/kind/postgres": ""}},
+        owners_by_output_name={"result": stream.asset.owners},
         metadata_by_output_name={"result": {"dagster/table_name": stream.table}},
-        group_name="streams",
+        group_name=stream.asset.group,
+    )
+
+
+_MODES = {
+    "append": "Each record is a row of its own.",
+    "insert-ignore": "Each key is a row: that of its first record.",
+    "upsert": "Each key is a row: that of its last record.",
+}
+
+
+def _describe_table(name: str, stream: StreamSettings) -> str:
+    said = f"{stream.asset.description}\n\n" if stream.asset.description else ""
+    mode = _MODES[stream.mode]
+    if stream.mode == "upsert" and stream.deletes:
+        mode += " A record that deletes its key deletes the row."
+    key = f" Key: {', '.join(f'`{column}`' for column in stream.key)}." if stream.key else ""
+    return (
+        f"{said}Table `{stream.table}`: the records of the Kafka topic `{stream.topic}`, each "
+        f"exactly once. {mode}{key} A record that does not fit is kept as a dead letter.\n\n"
+        f"Stream `{name}`, format {stream.format}, mode {stream.mode}. `kafka-pg status {name}` "
+        "says where it stands."
     )
 
 

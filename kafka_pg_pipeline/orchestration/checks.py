@@ -12,7 +12,7 @@ import dagster as dg
 
 from kafka_pg_pipeline.assembly.checks import Examiner, list_checks
 from kafka_pg_pipeline.domain.checks import Check, CheckVerdict, Severity
-from kafka_pg_pipeline.orchestration.assets import table_key
+from kafka_pg_pipeline.orchestration.asset_keys import table_key
 from kafka_pg_pipeline.orchestration.failures import dagster_failures, tell_reasons
 from kafka_pg_pipeline.orchestration.streams import JOB_TAG, Streams
 from kafka_pg_pipeline.resources.build import find_endpoints

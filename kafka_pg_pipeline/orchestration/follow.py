@@ -10,14 +10,15 @@ from typing import Any
 
 import dagster as dg
 
+from kafka_pg_pipeline.assembly.endpoints import Endpoints
 from kafka_pg_pipeline.assembly.following import Following
+from kafka_pg_pipeline.assembly.landed import Landed, look_after
 from kafka_pg_pipeline.assembly.loading import Limits, Loaded
+from kafka_pg_pipeline.assembly.session import open_session
 from kafka_pg_pipeline.domain.reports import LoadReport, join_reports
 from kafka_pg_pipeline.errors import PipelineError, TransientError
-from kafka_pg_pipeline.orchestration.assets import table_key
 from kafka_pg_pipeline.orchestration.config import FollowConfig
 from kafka_pg_pipeline.orchestration.failures import dagster_failures
-from kafka_pg_pipeline.orchestration.metadata import describe_report
 from kafka_pg_pipeline.orchestration.streams import (
     FAILED_TAG,
     FOLLOW_JOB,
@@ -25,10 +26,11 @@ from kafka_pg_pipeline.orchestration.streams import (
     join_names,
     tag_run_with_all,
 )
-from kafka_pg_pipeline.orchestration.together import tell_failures
+from kafka_pg_pipeline.orchestration.together import tell_failures, tell_landed
 from kafka_pg_pipeline.resources.build import find_endpoints
 from kafka_pg_pipeline.resources.kafka import KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
+from kafka_pg_pipeline.settings.models import StreamSettings
 
 # Of a run that somebody launches.
 FOLLOW_SECONDS = 300.0
@@ -77,8 +79,7 @@ def build_follow_job(
         )
         following.run()
         for name, report in account.reports.items():
-            metadata: dict[str, Any] = dict(describe_report(report))
-            context.log_event(dg.AssetMaterialization(table_key(chosen[name]), metadata=metadata))
+            tell_landed(context, chosen[name], _look_after(name, chosen[name], endpoints, report))
         failures = {**account.faults, **following.errors}
         if failures:
             context.instance.add_run_tags(context.run_id, {FAILED_TAG: join_names(failures)})
@@ -96,6 +97,16 @@ def build_follow_job(
         follow_each()
 
     return follow_streams
+
+
+def _look_after(
+    name: str, stream: StreamSettings, endpoints: Endpoints, report: LoadReport
+) -> Landed:
+    try:
+        with open_session(name, stream, endpoints, run_id="look", read_only=True) as session:
+            return look_after(session, report, session.inspector.fetch_snapshot(stream.topic))
+    except PipelineError:
+        return Landed(report)
 
 
 class _Account:

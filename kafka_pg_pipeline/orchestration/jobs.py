@@ -8,7 +8,7 @@ import dagster as dg
 
 from kafka_pg_pipeline.assembly.produce import produce_to_stream
 from kafka_pg_pipeline.domain.planning import LoadPlan
-from kafka_pg_pipeline.orchestration.assets import table_key
+from kafka_pg_pipeline.orchestration.asset_keys import table_key
 from kafka_pg_pipeline.orchestration.config import (
     ConsumeConfig,
     ProduceConfig,

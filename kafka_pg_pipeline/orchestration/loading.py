@@ -3,17 +3,24 @@
 import logging
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import dagster as dg
 
 from kafka_pg_pipeline.assembly.endpoints import Endpoints
+from kafka_pg_pipeline.assembly.landed import Landed, look_after
 from kafka_pg_pipeline.assembly.outcomes import noting_failure, noting_outcome
 from kafka_pg_pipeline.assembly.session import StreamSession, open_session
 from kafka_pg_pipeline.domain.planning import LoadPlan
-from kafka_pg_pipeline.domain.reports import LoadReport
+from kafka_pg_pipeline.orchestration.asset_keys import topic_key
 from kafka_pg_pipeline.orchestration.config import USUAL_SECONDS, LimitsConfig
 from kafka_pg_pipeline.orchestration.failures import dagster_failures
-from kafka_pg_pipeline.orchestration.metadata import MetadataMap, describe_plan, describe_report
+from kafka_pg_pipeline.orchestration.metadata import (
+    MetadataMap,
+    describe_landed,
+    describe_plan,
+    describe_topic,
+)
 from kafka_pg_pipeline.orchestration.streams import find_retried_runs, tag_run
 from kafka_pg_pipeline.pipeline.batch_log import BatchLog
 from kafka_pg_pipeline.pipeline.plan import freeze_plan
@@ -51,7 +58,7 @@ def load_plan(
     run_id: str,
     log: logging.Logger,
     retried_runs: Sequence[str] = (),
-) -> LoadReport:
+) -> Landed:
     """Load what the plan allows, from where PostgreSQL says.
 
     A plan that is carried out again, by a retry or a re-execution, is harmless for that reason.
@@ -71,7 +78,7 @@ def load_in_session(
     *,
     log: logging.Logger,
     retried_runs: Sequence[str] = (),
-) -> LoadReport:
+) -> Landed:
     """As ``load_plan``, on a session that is open already.
 
     Raises:
@@ -102,7 +109,7 @@ def load_in_session(
         report.lag_before,
         report.lag_after,
     )
-    return report
+    return look_after(session, report, plan.snapshot)
 
 
 def consume_in_op(
@@ -140,7 +147,7 @@ def load_in_op(
     """What a ``load`` op does: load the plan and describe what landed; returns the description."""
     with dagster_failures(plan.stream, stream):
         endpoints = find_endpoints(kafka, postgres)
-    report = load_plan(
+    landed = load_plan(
         plan,
         stream,
         endpoints,
@@ -148,6 +155,14 @@ def load_in_op(
         log=context.log,
         retried_runs=find_retried_runs(context.run, context.instance),
     )
-    metadata = describe_report(report)
+    metadata = describe_landed(landed)
     context.add_output_metadata(dict(metadata))
+    observe_topic(context, stream, landed)
     return metadata
+
+
+def observe_topic(context: dg.OpExecutionContext, stream: StreamSettings, landed: Landed) -> None:
+    """Tell on the topic's own asset how it stands after a load."""
+    if landed.topic is not None:
+        metadata: dict[str, Any] = dict(describe_topic(landed.topic))
+        context.log_event(dg.AssetObservation(topic_key(stream), metadata=metadata))

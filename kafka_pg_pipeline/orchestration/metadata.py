@@ -1,14 +1,21 @@
 """What Dagster shows of a run: numbers as numbers, so that they are plotted over time."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import dagster as dg
 
+from kafka_pg_pipeline.assembly.landed import Landed, TopicState
 from kafka_pg_pipeline.domain.letters import ReplayReport
 from kafka_pg_pipeline.domain.planning import LoadPlan, count_blocked
 from kafka_pg_pipeline.domain.reports import LoadReport, PartitionTotals
+from kafka_pg_pipeline.domain.tables import Column
 
 MetadataMap = Mapping[str, dg.MetadataValue]
+
+_PREVIEW_COLUMNS = 12
+_PREVIEW_CHARACTERS = 60
+# What Markdown, or HTML in it, would take for its own.
+_ESCAPES = {mark: f"&#{ord(mark)};" for mark in "|<>&*_`~[]\\#!"} | dict.fromkeys("\r\n\t", " ")
 
 
 def describe_plan(plan: LoadPlan) -> MetadataMap:
@@ -31,6 +38,41 @@ def describe_plan(plan: LoadPlan) -> MetadataMap:
         "kafka/blocked_records": dg.MetadataValue.int(count_blocked(plan.snapshot)),
         "kafka/bounds": dg.MetadataValue.table(records, schema=_BOUNDS_SCHEMA),
     }
+
+
+def describe_landed(landed: Landed) -> MetadataMap:
+    """Metadata of a load: its report, the table's columns, and rows where the stream allows it."""
+    metadata: dict[str, dg.MetadataValue] = dict(describe_report(landed.report))
+    if landed.topic is not None and landed.topic.lag_seconds is not None:
+        metadata["kafka/lag_seconds"] = _seconds(landed.topic.lag_seconds)
+    if landed.columns:
+        schema = dg.TableSchema([_describe_column(column) for column in landed.columns])
+        metadata["dagster/column_schema"] = dg.MetadataValue.table_schema(schema)
+    if landed.rows:
+        metadata["kafka/preview"] = dg.MetadataValue.md(write_markdown(landed.rows))
+    return metadata
+
+
+def describe_topic(state: TopicState) -> MetadataMap:
+    """Metadata of a topic as a load left it: numbers, for its plots."""
+    metadata: dict[str, dg.MetadataValue] = {
+        "kafka/partitions": dg.MetadataValue.int(state.partitions),
+        "kafka/records": dg.MetadataValue.int(state.records),
+        "kafka/end_offset": dg.MetadataValue.int(state.end_offset),
+        "kafka/lag": dg.MetadataValue.int(state.readable),
+        "kafka/blocked_records": dg.MetadataValue.int(state.blocked),
+    }
+    if state.lag_seconds is not None:
+        metadata["kafka/lag_seconds"] = _seconds(state.lag_seconds)
+    return metadata
+
+
+def write_markdown(rows: Sequence[Mapping[str, str | None]]) -> str:
+    """A Markdown table of rows; long values are cut, and many columns left out."""
+    names = list(rows[0])[:_PREVIEW_COLUMNS]
+    lines = [names, ["---"] * len(names)]
+    lines += [[_cell(row[name]) for name in names] for row in rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def describe_report(report: LoadReport) -> MetadataMap:
@@ -84,6 +126,22 @@ def describe_replay(report: ReplayReport) -> MetadataMap:
         "kafka/still_rejected": dg.MetadataValue.int(report.counts.still_rejected),
         "kafka/rejected_by_reason": dg.MetadataValue.table(records, schema=schema),
     }
+
+
+def _describe_column(column: Column) -> dg.TableColumn:
+    constraints = dg.TableColumnConstraints(nullable=column.nullable)
+    return dg.TableColumn(column.name, column.type_name, constraints=constraints)
+
+
+def _seconds(seconds: float) -> dg.MetadataValue:
+    return dg.MetadataValue.float(round(seconds, 1))
+
+
+def _cell(value: str | None) -> str:
+    if value is None:
+        return ""
+    cut = value if len(value) <= _PREVIEW_CHARACTERS else value[: _PREVIEW_CHARACTERS - 1] + "…"
+    return "".join(_ESCAPES.get(character, character) for character in cut)
 
 
 def _describe_partition(total: PartitionTotals) -> dg.TableRecord:

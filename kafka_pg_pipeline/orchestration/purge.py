@@ -8,7 +8,7 @@ import dagster as dg
 
 from kafka_pg_pipeline.assembly.purge import open_purge, purge_stream
 from kafka_pg_pipeline.domain.purging import PurgeReport
-from kafka_pg_pipeline.orchestration.assets import table_key
+from kafka_pg_pipeline.orchestration.asset_keys import table_key
 from kafka_pg_pipeline.orchestration.checks import CHECK_JOBS
 from kafka_pg_pipeline.orchestration.config import PurgeConfig
 from kafka_pg_pipeline.orchestration.failures import dagster_failures

@@ -5,7 +5,7 @@ from typing import Any
 import dagster as dg
 
 from kafka_pg_pipeline.assembly.session import open_session
-from kafka_pg_pipeline.orchestration.assets import table_key
+from kafka_pg_pipeline.orchestration.asset_keys import table_key
 from kafka_pg_pipeline.orchestration.config import ReplayConfig
 from kafka_pg_pipeline.orchestration.failures import dagster_failures
 from kafka_pg_pipeline.orchestration.metadata import describe_replay

@@ -10,16 +10,16 @@ from typing import Any
 import dagster as dg
 
 from kafka_pg_pipeline.assembly.endpoints import Endpoints
+from kafka_pg_pipeline.assembly.landed import Landed
 from kafka_pg_pipeline.assembly.outcomes import noting_failure
 from kafka_pg_pipeline.assembly.session import open_session
-from kafka_pg_pipeline.domain.reports import LoadReport
 from kafka_pg_pipeline.errors import PipelineError
-from kafka_pg_pipeline.orchestration.assets import table_key
+from kafka_pg_pipeline.orchestration.asset_keys import table_key
 from kafka_pg_pipeline.orchestration.config import USUAL_SECONDS, TogetherConfig
 from kafka_pg_pipeline.orchestration.failures import dagster_failures, tell_reasons
 from kafka_pg_pipeline.orchestration.jobs import MAX_RUNTIME_SECONDS
-from kafka_pg_pipeline.orchestration.loading import load_in_session
-from kafka_pg_pipeline.orchestration.metadata import describe_report
+from kafka_pg_pipeline.orchestration.loading import load_in_session, observe_topic
+from kafka_pg_pipeline.orchestration.metadata import describe_landed
 from kafka_pg_pipeline.orchestration.streams import (
     FAILED_TAG,
     TOGETHER_JOB,
@@ -101,14 +101,20 @@ def _load_each(
             context.log.warning("the time of this run is over before %s; the next goes on", name)
             break
         try:
-            report = _load_one(context, name, stream, endpoints, config, left)
+            landed = _load_one(context, name, stream, endpoints, config, left)
         except PipelineError as error:
             context.log.error("%s: %s", name, error)
             failures[name] = error
             continue
-        metadata: dict[str, Any] = dict(describe_report(report))
-        context.log_event(dg.AssetMaterialization(table_key(stream), metadata=metadata))
+        tell_landed(context, stream, landed)
     return failures
+
+
+def tell_landed(context: dg.OpExecutionContext, stream: StreamSettings, landed: Landed) -> None:
+    """Tell of a load on the assets of its table and its topic."""
+    metadata: dict[str, Any] = dict(describe_landed(landed))
+    context.log_event(dg.AssetMaterialization(table_key(stream), metadata=metadata))
+    observe_topic(context, stream, landed)
 
 
 def _load_one(
@@ -118,7 +124,7 @@ def _load_one(
     endpoints: Endpoints,
     config: TogetherConfig,
     seconds_left: float,
-) -> LoadReport:
+) -> Landed:
     with open_session(name, stream, endpoints, run_id=context.run_id) as session:
         with noting_failure(session):
             plan = freeze_plan(

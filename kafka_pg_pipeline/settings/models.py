@@ -32,9 +32,11 @@ from kafka_pg_pipeline.settings.values import (
     BatchBytes,
     CronText,
     FilePath,
+    GroupName,
     Host,
     Metadata,
     NonEmpty,
+    Owner,
     PageUrl,
     RegistryUrl,
     SchemaName,
@@ -42,6 +44,8 @@ from kafka_pg_pipeline.settings.values import (
     Start,
     StreamName,
     TableText,
+    TagKey,
+    TagValue,
     TopicName,
     TransformName,
 )
@@ -403,6 +407,26 @@ _SOURCES: Mapping[str, Callable[[str], Source]] = {
 }
 
 
+class AssetSettings(Settings):
+    """How Dagster shows the stream's table."""
+
+    description: NonEmpty | None = Field(
+        None, description="Markdown above what is said of the stream anyway"
+    )
+    owners: list[Owner] = Field(
+        default_factory=list, description="who is asked: e-mail addresses, or team:NAME"
+    )
+    group: GroupName = Field("streams", description="group of the table and its topic")
+    tags: dict[TagKey, TagValue] = Field(
+        default_factory=dict, description="labels to search by, as {domain: sales}"
+    )
+    preview: bool = Field(
+        default=False,
+        description="keep a few of the newest rows with each run: content of records, in Dagster's "
+        "own database",
+    )
+
+
 class StreamSettings(Settings):
     """One topic into one table."""
 
@@ -495,6 +519,10 @@ class StreamSettings(Settings):
     dead_letters: DeadLetterSettings = Field(
         default_factory=lambda: DeadLetterSettings(),
         description="budget of rejected records, and where copies of them go",
+    )
+    asset: AssetSettings = Field(
+        default_factory=lambda: AssetSettings(),
+        description="how Dagster shows the table: description, owners, group, tags, preview",
     )
     checks: CheckSettings = Field(
         default_factory=lambda: CheckSettings(),

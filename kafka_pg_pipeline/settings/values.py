@@ -29,6 +29,26 @@ def _text(pattern: str, words: str) -> Any:
 
 NonEmpty = Annotated[str, Field(min_length=1)]
 
+# -- assets ----------------------------------------------------------------------------------------
+
+# As Dagster checks them: a person by e-mail, or a team.
+Owner = Annotated[
+    str,
+    _text(r"^(team:[A-Za-z0-9_]+|[^@\s:]+@[^@\s:]+\.[^@\s:]+)$", "an e-mail address, or team:NAME"),
+]
+GroupName = Annotated[str, _text(r"^[A-Za-z0-9_]+$", "a name of letters, digits and _")]
+TagKey = Annotated[
+    str,
+    _text(
+        r"^([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}$",
+        "letters, digits, '_', '-' and '.', 63 at most; a prefix and / may come before",
+    ),
+]
+TagValue = Annotated[
+    str,
+    _text(r"^[A-Za-z0-9_.-]{0,63}$", "letters, digits, '_', '-' and '.', 63 at most"),
+]
+
 # -- names -----------------------------------------------------------------------------------------
 
 STREAM_PATTERN = r"^[a-z][a-z0-9_]{0,62}$"

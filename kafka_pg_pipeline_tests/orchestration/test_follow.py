@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from kafka_pg_pipeline.orchestration import sensors
-from kafka_pg_pipeline.orchestration.assets import table_key
+from kafka_pg_pipeline.orchestration.asset_keys import table_key
 from kafka_pg_pipeline.orchestration.follow import follow_config
 from kafka_pg_pipeline.orchestration.streams import (
     FAILED_TAG,

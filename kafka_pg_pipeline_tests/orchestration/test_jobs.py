@@ -157,10 +157,10 @@ def test_an_old_plan_carried_out_again_loads_nothing_twice(bench: Bench) -> None
     bench.produce([{"id": number} for number in range(20)])
 
     def carry_out(plan: Any, run_id: str) -> int:
-        report = load_plan(
+        landed = load_plan(
             plan, bench.stream, bench.endpoints, run_id=run_id, log=logging.getLogger("test")
         )
-        return report.counts.rows
+        return landed.report.counts.rows
 
     plan = consume_stream(
         bench.name,
