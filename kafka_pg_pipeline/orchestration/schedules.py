@@ -16,9 +16,9 @@ from kafka_pg_pipeline.settings.models import StreamSettings
 
 _EVERY_FIVE_MINUTES = "*/5 * * * *"
 _EVERY_NIGHT = "17 3 * * *"
-_EVERY_TEN_MINUTES = "*/10 * * * *"
+_EVERY_QUARTER = "*/15 * * * *"
 # Before the purge, which would otherwise make the nightly reading of all tables slower.
-_CHECKS = {CHECK_STREAMS: _EVERY_TEN_MINUTES, CHECK_TABLES: "47 2 * * *"}
+_CHECKS = {CHECK_STREAMS: _EVERY_QUARTER, CHECK_TABLES: "47 2 * * *"}
 
 
 def build_schedules(
