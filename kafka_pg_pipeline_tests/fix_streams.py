@@ -143,7 +143,8 @@ class Bench:
         return int(self.query("SELECT count(*) FROM {table}")[0][0])
 
     def positions(self) -> dict[int, int]:
-        return dict(self.query("SELECT partition, next_offset FROM {schema}.state ORDER BY 1"))
+        statement = "SELECT partition, next_offset FROM {schema}.state WHERE stream = %s ORDER BY 1"
+        return dict(self.query(statement, self.name))
 
     # -- the product ------------------------------------------------------------------------
 
