@@ -167,7 +167,7 @@ class Backfill:
                 session.backfills.check_incarnation(window)
                 uncovered = None
                 if self._takes_uncovered_only:
-                    uncovered = session.backfills.fetch_uncovered(window)
+                    uncovered = session.backfills.fetch_uncovered(window.incarnation)
                 return WindowSelection(window, uncovered)
 
             lateness = self._options.lateness_seconds
@@ -221,13 +221,6 @@ def open_backfill(
     """
     with open_session(name, stream, endpoints, run_id=run_id, read_only=read_only) as live:
         yield Backfill(live, endpoints, options)
-
-
-def fetch_windows(session: StreamSession) -> tuple[WindowStatus, ...]:
-    """All windows of a stream; none where the pipeline has no tables for them yet."""
-    if not (session.has_state and session.has_applied(BACKFILLS_SINCE)):
-        return ()
-    return session.backfills.fetch_windows()
 
 
 def _find_ranges(session: StreamSession) -> tuple[OffsetRange, ...]:

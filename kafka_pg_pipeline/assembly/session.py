@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 
@@ -48,6 +48,7 @@ class StreamSession:
     open_reader: ReaderFactory
     positions: PostgresPositions
     catalog: PostgresCatalog
+    open_catalog: Callable[[TableName], PostgresCatalog]
     decoders: Decoders
     inspection: PostgresInspection
     moves: OperatorMoves
@@ -137,9 +138,13 @@ def open_session(
             endpoints.kafka, isolation=stream.isolation, client_id=client_id, stream=name
         )
         positions = PostgresPositions(primary, stream=name, topic=stream.topic)
-        catalog = PostgresCatalog(
-            primary, stream=name, table=table, rules=stream.rules, key=stream.key
-        )
+
+        def open_catalog(table: TableName) -> PostgresCatalog:
+            return PostgresCatalog(
+                primary, stream=name, table=table, rules=stream.rules, key=stream.key
+            )
+
+        catalog = open_catalog(table)
         beside = Primary(endpoints.postgres, application_name=f"kafka-pg {owner} {run_id} ddl")
         stack.callback(beside.close)
         evolution = PostgresEvolution(
@@ -195,6 +200,7 @@ def open_session(
             open_reader=open_reader,
             positions=positions,
             catalog=catalog,
+            open_catalog=open_catalog,
             decoders=decoders,
             inspection=PostgresInspection(
                 primary, stream=name, topic=stream.topic, mode=stream.write_mode

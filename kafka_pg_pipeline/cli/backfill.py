@@ -13,9 +13,9 @@ from kafka_pg_pipeline.assembly.backfill import (
     Backfill,
     BackfillOptions,
     WindowPreview,
-    fetch_windows,
     open_backfill,
 )
+from kafka_pg_pipeline.assembly.overview import fetch_windows
 from kafka_pg_pipeline.cli.arguments import stream_argument
 from kafka_pg_pipeline.cli.configuration import Pipeline, open_pipeline
 from kafka_pg_pipeline.cli.failures import INTERRUPTED, SUCCESS

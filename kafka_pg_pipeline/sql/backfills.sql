@@ -44,6 +44,11 @@ ORDER BY partition, epoch
 SELECT partition, start_offset, end_offset FROM {schema}.gap
 WHERE stream = %(stream)s AND topic = %(topic)s AND incarnation = %(incarnation)s
 
+-- name: partitions
+SELECT DISTINCT partition FROM {schema}.state
+WHERE starts_with(stream, %(stream)s || '@') AND topic = %(topic)s
+ORDER BY partition
+
 -- name: has_deleted
 -- Whether a record of the stream, or of one of its windows, has ever deleted a row.
 SELECT EXISTS (

@@ -93,13 +93,13 @@ class PostgresBackfills:
                 "again, which is another window now"
             )
 
-    def fetch_uncovered(self, window: Window) -> Uncovered:
+    def fetch_uncovered(self, incarnation: int) -> Uncovered:
         """Offsets that the live position never covered, or gave back; see ``find_uncovered``.
 
         Ask after the window's positions were read: a move of the live position that changes it
         raises their epoch.
         """
-        arguments = {**self._key, "incarnation": window.incarnation}
+        arguments = {**self._key, "incarnation": incarnation}
         with self._primary.transaction("read what was loaded", statements=2) as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             cursor.execute(self._backfills["spans"], arguments)
@@ -107,6 +107,12 @@ class PostgresBackfills:
             cursor.execute(self._backfills["gaps"], arguments)
             gaps = [EpochSpan(**row) for row in rows_of(cursor)]
         return find_uncovered(spans, gaps)
+
+    def fetch_partitions(self) -> tuple[int, ...]:
+        """Partitions of which any window has books."""
+        with self._primary.transaction("list the partitions of the windows") as cursor:
+            cursor.execute(self._backfills["partitions"], self._key)
+            return tuple(partition for (partition,) in cursor.fetchall())
 
     def has_deleted(self) -> bool:
         """Whether a record of the stream has ever deleted a row."""

@@ -1,7 +1,7 @@
 """Reads of the pipeline's own tables: status, and the invariants as SQL."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from psycopg2 import sql
@@ -22,6 +22,8 @@ from kafka_pg_pipeline.domain.tables import TargetTable
 from kafka_pg_pipeline.sql import load_queries
 
 _COUNTS = tuple(field.name for field in fields(BatchCounts))
+# Not to be asked where records overwrite or delete each other's rows.
+_ONE_ROW_EACH = ("row_counts", "replayed")
 
 
 class PostgresInspection:
@@ -92,13 +94,6 @@ class PostgresInspection:
             cursor.execute(statement, {**self._key, "run_ids": list(run_ids)})
             return int((cursor.fetchone() or (0,))[0])
 
-    def _is_shared(self, target: TargetTable) -> bool:
-        """Whether another topic or stream has filled the table too."""
-        statements = Statements("positions", self._primary.settings.schema_name)
-        with self._primary.transaction("look who fills the table") as cursor:
-            cursor.execute(statements["other_fillers"], {**self._key, "target_oid": target.oid})
-            return cursor.fetchone() is not None
-
     def verify(self, target: TargetTable | None) -> Verification:
         """Check the invariants of the protocol (delivery.md 7.2); all in one snapshot.
 
@@ -106,31 +101,86 @@ class PostgresInspection:
         and where it holds rows of another topic or stream too. So are the number of rows, and the
         rows of replayed dead letters, where records overwrite or delete each other's.
         """
-        schema = self._primary.settings.schema_name
-        queries = dict(_named("verify", Statements("verify", schema)))
-        offset_columns = target.offset_columns if target else None
-        unchecked = tuple(load_queries("verify_table"))
-        if target is not None and offset_columns is not None and not self._is_shared(target):
-            partition, offset = offset_columns
-            bound = Statements(
-                "verify_table",
-                schema,
-                target=target_identifier(target.name),
-                partition=sql.Identifier(partition),
-                offset=sql.Identifier(offset),
-            )
-            queries.update(_named("verify_table", bound))
-            unchecked = () if self._mode.mode is Mode.APPEND else ("row_counts", "replayed")
-            queries = {name: query for name, query in queries.items() if name not in unchecked}
+        ledger, tables = self._ledger_queries(), tuple(load_queries("verify_table"))
+        bound = self._table_queries("verify_table", target)
+        unchecked = () if self._mode.mode is Mode.APPEND else _ONE_ROW_EACH
+        queries = {name: query for name, query in bound.items() if name not in unchecked}
+        return self._check({**ledger, **queries}, self._key, tables)
+
+    def verify_window(self, name: str, target: TargetTable | None) -> Verification:
+        """As ``verify``, for the books of one window; ``target`` is the table that it fills.
+
+        How many rows there are is asked of all windows of a table at once.
+        """
+        bound = self._table_queries("verify_table", target)
+        wanted = ("twice", "replayed") if self._mode.mode is Mode.APPEND else ("twice",)
+        queries = {name: query for name, query in bound.items() if name in wanted}
+        found = self._check({**self._ledger_queries(), **queries}, {**self._key, "stream": name})
+        return replace(
+            found,
+            findings=tuple(
+                replace(finding, description=f"window {name}: {finding.description}")
+                for finding in found.findings
+            ),
+        )
+
+    def verify_windows(self, target: TargetTable, uncovered: Sequence[OffsetRange]) -> Verification:
+        """Check the rows of all windows of a table, in the offsets that are theirs alone."""
+        names = tuple(load_queries("verify_windows"))
+        bound = self._table_queries("verify_windows", target)
+        if self._mode.mode is not Mode.APPEND:
+            bound = {}
+        arguments = {
+            **self._key,
+            "table": str(target.name),
+            "partitions": [piece.partition for piece in uncovered],
+            "start_offsets": [piece.start_offset for piece in uncovered],
+            "end_offsets": [piece.end_offset for piece in uncovered],
+        }
+        return self._check(bound, arguments, names)
+
+    def _ledger_queries(self) -> dict[str, sql.Composed]:
+        return dict(_named("verify", Statements("verify", self._primary.settings.schema_name)))
+
+    def _table_queries(self, file: str, target: TargetTable | None) -> dict[str, sql.Composed]:
+        """The file's queries for the table; none where its rows do not tell whose they are."""
+        columns = target.offset_columns if target else None
+        if target is None or columns is None or self._is_shared(target):
+            return {}
+        partition, offset = columns
+        statements = Statements(
+            file,
+            self._primary.settings.schema_name,
+            target=target_identifier(target.name),
+            partition=sql.Identifier(partition),
+            offset=sql.Identifier(offset),
+        )
+        return dict(_named(file, statements))
+
+    def _is_shared(self, target: TargetTable) -> bool:
+        """Whether another topic or stream has filled the table too."""
+        statements = Statements("positions", self._primary.settings.schema_name)
+        with self._primary.transaction("look who fills the table") as cursor:
+            cursor.execute(statements["other_fillers"], {**self._key, "target_oid": target.oid})
+            return cursor.fetchone() is not None
+
+    def _check(
+        self,
+        queries: Mapping[str, sql.Composed],
+        arguments: Mapping[str, Any],
+        optional: Sequence[str] = (),
+    ) -> Verification:
+        """What the queries find; those that are ``optional`` and not among them are unchecked."""
         findings: list[Finding] = []
-        with self._primary.transaction("verify the stream", statements=len(queries)) as cursor:
+        with self._primary.transaction("verify the stream", statements=1 + len(queries)) as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             for name, query in queries.items():
-                cursor.execute(query, self._key)
+                cursor.execute(query, arguments)
                 findings += [
                     Finding(name, self._key["topic"], row["partition"], row["at"], row["finding"])
                     for row in rows_of(cursor)
                 ]
+        unchecked = tuple(name for name in optional if name not in queries)
         return Verification(tuple(queries), unchecked, tuple(findings))
 
 
