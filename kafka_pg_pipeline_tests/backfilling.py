@@ -9,8 +9,8 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from kafka_pg_pipeline.assembly.backfill import BackfillOptions, open_backfill
-from kafka_pg_pipeline.domain.batches import WriteResult
 from kafka_pg_pipeline.domain.reports import LoadReport
+from kafka_pg_pipeline.ports import ProgressListener
 from kafka_pg_pipeline_tests.encoding import FakeRecord
 from kafka_pg_pipeline_tests.fix_streams import Bench
 from kafka_pg_pipeline_tests.waiting import wait_until
@@ -46,8 +46,20 @@ def produce_days(bench: Bench, count: int, *, first: int = 0) -> None:
     bench.produce(records)
 
 
-def backfill(bench: Bench, start: datetime, end: datetime, **options: Any) -> LoadReport:
-    """One window, loaded to its end."""
+def backfill(
+    bench: Bench,
+    start: datetime,
+    end: datetime,
+    *,
+    listener: ProgressListener = lambda _: None,
+    **options: Any,
+) -> LoadReport:
+    """One window, loaded to its end; the listener is told of each batch."""
+
+    @contextmanager
+    def show(_name: str, _total: int) -> Iterator[ProgressListener]:
+        yield listener
+
     with open_backfill(
         bench.name,
         bench.stream,
@@ -55,15 +67,7 @@ def backfill(bench: Bench, start: datetime, end: datetime, **options: Any) -> Lo
         BackfillOptions(**options),
         run_id=f"backfill-{uuid.uuid4()}",
     ) as opened:
-        return opened.load(opened.name_window(start, end), stop=threading.Event(), show=quiet)
-
-
-@contextmanager
-def quiet(_name: str, _total: int) -> Iterator[Any]:
-    def ignore(_: WriteResult) -> None:
-        return None
-
-    yield ignore
+        return opened.load(opened.name_window(start, end), stop=threading.Event(), show=show)
 
 
 def ids_between(bench: Bench, start: datetime, end: datetime) -> list[int]:

@@ -244,7 +244,10 @@ def _fetch_failure(session: StreamSession) -> StreamFailure | None:
 
 def is_same_topic(session: StreamSession, snapshot: TopicSnapshot) -> bool:
     """True where topic and cluster are those whose records were loaded before."""
-    return all(position.identity == snapshot.identity for position in fetch_positions(session))
+    loaded = {position.identity for position in fetch_positions(session)}
+    if not loaded and session.has_applied(BACKFILLS_SINCE):
+        loaded = session.backfills.fetch_identities()
+    return loaded <= {snapshot.identity}
 
 
 def _fetch_ages(

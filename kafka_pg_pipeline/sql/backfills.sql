@@ -44,6 +44,12 @@ ORDER BY partition, epoch
 SELECT partition, start_offset, end_offset FROM {schema}.gap
 WHERE stream = %(stream)s AND topic = %(topic)s AND incarnation = %(incarnation)s
 
+-- name: identities
+SELECT DISTINCT cluster_id, topic_id FROM {schema}.state
+WHERE starts_with(stream, %(stream)s || '@') AND topic = %(topic)s
+  AND incarnation = (SELECT max(incarnation) FROM {schema}.backfill
+                     WHERE stream = %(stream)s AND topic = %(topic)s)
+
 -- name: partitions
 SELECT DISTINCT partition FROM {schema}.state
 WHERE starts_with(stream, %(stream)s || '@') AND topic = %(topic)s

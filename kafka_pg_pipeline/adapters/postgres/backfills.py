@@ -2,6 +2,7 @@
 
 from kafka_pg_pipeline.adapters.postgres.connection import Primary, Statements, rows_of
 from kafka_pg_pipeline.adapters.postgres.positions import fetch_pause
+from kafka_pg_pipeline.domain.offsets import TopicIdentity
 from kafka_pg_pipeline.domain.pauses import Pause
 from kafka_pg_pipeline.domain.windows import (
     EpochSpan,
@@ -107,6 +108,12 @@ class PostgresBackfills:
             cursor.execute(self._backfills["gaps"], arguments)
             gaps = [EpochSpan(**row) for row in rows_of(cursor)]
         return find_uncovered(spans, gaps)
+
+    def fetch_identities(self) -> set[TopicIdentity]:
+        """Of which topic the newest windows are; none where there are no windows."""
+        with self._primary.transaction("read the topic of the windows") as cursor:
+            cursor.execute(self._backfills["identities"], self._key)
+            return {TopicIdentity(*row) for row in cursor.fetchall()}
 
     def fetch_partitions(self) -> tuple[int, ...]:
         """Partitions of which any window has books."""
