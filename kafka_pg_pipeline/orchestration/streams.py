@@ -15,6 +15,8 @@ STREAM_TAG = "kafka_pg/stream"
 # A run of several streams carries their names in this one, and in the other those that failed.
 STREAMS_TAG = "kafka_pg/streams"
 FAILED_TAG = "kafka_pg/failed_streams"
+# A run of a backfill carries the stream's name in this one: it is no load of the live position.
+BACKFILL_TAG = "kafka_pg/backfill"
 # Not load_…: those are the jobs of single streams, whatever their names are.
 TOGETHER_JOB = "streams_to_postgres"
 # Dagster's own; the second is on runs that its run_retries have launched.
