@@ -124,7 +124,7 @@ def test_without_a_key_no_record_of_the_live_position_comes_twice(bench: Bench) 
     assert backfill(bench, *WEEK).counts.total == 0
 
 
-@pytest.mark.parametrize("back_to", [0, 60, 150])
+@pytest.mark.parametrize("back_to", [0, 60])
 def test_a_move_back_takes_what_it_will_load_from_the_windows(bench: Bench, back_to: int) -> None:
     """Also from a window that is half way: it goes on behind the move, with what is left to it."""
     bench = bench.with_stream(start="latest", batch=BatchSettings(max_rows=50))
