@@ -26,7 +26,7 @@ from kafka_pg_pipeline.assembly.formats import open_decoders
 from kafka_pg_pipeline.domain.budgets import DeadLetterBudget
 from kafka_pg_pipeline.domain.pauses import Pause
 from kafka_pg_pipeline.domain.tables import TableName, TargetTable
-from kafka_pg_pipeline.domain.windows import stream_of
+from kafka_pg_pipeline.domain.windows import parse_window
 from kafka_pg_pipeline.errors import TargetError
 from kafka_pg_pipeline.pipeline.copy_letters import LetterCopier
 from kafka_pg_pipeline.pipeline.load import LoaderPorts, StreamLoader
@@ -120,7 +120,8 @@ def open_session(
             reached when it is first asked.
 
     """
-    owner = stream_of(name)
+    window = parse_window(name)
+    owner = window.stream if window else name
     client_id = f"kafka-pg-{owner}-{run_id}"
     table = TableName.parse(stream.table)
     with ExitStack() as stack:
@@ -137,7 +138,12 @@ def open_session(
         open_reader = open_reader_factory(
             endpoints.kafka, isolation=stream.isolation, client_id=client_id, stream=name
         )
-        positions = PostgresPositions(primary, stream=name, topic=stream.topic)
+        positions = PostgresPositions(
+            primary,
+            stream=name,
+            topic=stream.topic,
+            incarnation=window.incarnation if window else 1,
+        )
 
         def open_catalog(table: TableName) -> PostgresCatalog:
             return PostgresCatalog(

@@ -144,8 +144,8 @@ def test_a_move_back_takes_what_it_will_load_from_the_windows(bench: Bench, back
     assert bench.positions() == dict.fromkeys(range(3), back_to)
     assert bench.load().counts.rows == 600 - 3 * back_to
     bench.assert_exactly_once()
-    produce_days(bench, 290, first=5000)
-    reset(bench, 300)  # and what is passed by now
+    reset(bench, back_to)
+    reset(bench, 200)  # what was given back is passed by: the windows' once more
     for span in ((WEEK[0], middle), (middle, WEEK[1])):
         backfill(bench, *span)
     bench.assert_exactly_once()
@@ -256,6 +256,8 @@ def test_a_topic_that_was_created_again_has_windows_of_its_own(bench: Bench) -> 
         moves.accept_topic(session, same_topic=False, rehearsal=False)
     backfill(bench, *WEEK, into=side.stream.table)
     assert [name.partition("#")[2] for name, _ in windows(bench)] == ["", "2"]
+    found = "SELECT DISTINCT incarnation FROM {schema}.state WHERE stream LIKE '%#2'"
+    assert bench.query(found) == [(2,)]
     assert ids_in(side, "id >= 1000") == ids_between(bench, *WEEK)
     assert len(ids_in(side)) == 80
 
