@@ -12,6 +12,8 @@ import dagster as dg
 from kafka_pg_pipeline.orchestration.alerts import build_alert_sensor
 from kafka_pg_pipeline.orchestration.assets import build_table_assets, build_topic_specs
 from kafka_pg_pipeline.orchestration.backfills import build_backfill_assets, build_backfill_jobs
+from kafka_pg_pipeline.orchestration.checks import build_checks
+from kafka_pg_pipeline.orchestration.follow import FOLLOW_SECONDS, build_follow_job
 from kafka_pg_pipeline.orchestration.jobs import build_kafka_to_postgres, build_load_jobs
 from kafka_pg_pipeline.orchestration.moves import build_move_jobs
 from kafka_pg_pipeline.orchestration.purge import build_purge_job
@@ -33,26 +35,33 @@ def build_definitions(loaded: LoadedSettings) -> dg.Definitions:
     windows = build_backfill_assets(streams.by_name)
     resources = build_resources(loaded, os.environ)
     together = build_together_job(streams, resources)
+    looking = loaded.settings.sensor
+    follow = build_follow_job(streams, resources, looking.follow_seconds or FOLLOW_SECONDS)
+    checks = build_checks(streams)
     jobs = [
         kafka_to_postgres,
         together,
+        follow,
         *load_jobs.values(),
         build_replay_job(streams),
         *build_move_jobs(streams),
+        *checks.jobs.values(),
     ]
     purge = build_purge_job(streams, loaded.settings.retention, [job.name for job in jobs])
     starts_on = os.environ.get("KAFKA_PG_START_SENSORS") == "1"
     status = dg.DefaultSensorStatus.RUNNING if starts_on else dg.DefaultSensorStatus.STOPPED
-    interval = loaded.settings.sensor.interval_seconds
-    sensor = build_sensor(load_jobs, together, streams.by_name, status, interval)
+    sensor = build_sensor(load_jobs, together, follow, streams.by_name, status, looking)
     sensors = [sensor] if load_jobs else []
     if loaded.settings.alerts.webhook is not None:
         sensors.append(build_alert_sensor(streams, status))
     return dg.Definitions(
         assets=[*build_topic_specs(streams.by_name), *assets.values(), *windows.values()],
+        asset_checks=checks.definitions,
         # Not among those whose old runs are purged: they say which windows were loaded.
         jobs=[*jobs, purge, *build_backfill_jobs(streams.by_name, windows)],
-        schedules=build_schedules(kafka_to_postgres, together, purge, load_jobs, streams.by_name),
+        schedules=build_schedules(
+            kafka_to_postgres, together, purge, checks, load_jobs, streams.by_name
+        ),
         sensors=sensors,
         resources=resources,
         # Also for runs launched on the assets themselves: a process for each op would cost more

@@ -224,7 +224,7 @@ def fetch_overview(session: StreamSession) -> StreamOverview:
         lag=lag,
         problem=problem,
         pause=session.fetch_pause(),
-        failure=_fetch_failure(session),
+        failure=fetch_failure(session),
         windows=fetch_windows(session),
     )
 
@@ -236,7 +236,8 @@ def fetch_windows(session: StreamSession) -> tuple[WindowStatus, ...]:
     return session.backfills.fetch_windows()
 
 
-def _fetch_failure(session: StreamSession) -> StreamFailure | None:
+def fetch_failure(session: StreamSession) -> StreamFailure | None:
+    """Why the stream's last run failed; None where it did not."""
     if not session.has_applied(FAILURES_SINCE):
         return None
     return session.failures.fetch([session.name]).get(session.name)

@@ -5,7 +5,7 @@ and the run that somebody stopped goes on a few seconds later.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import dagster as dg
@@ -44,3 +44,11 @@ def dagster_failures(
         if stream is not None:
             metadata |= {"kafka/topic": stream.topic, "dagster/table_name": stream.table}
         raise dg.Failure(str(error), metadata=metadata, allow_retries=False) from None
+
+
+def tell_reasons(reasons: Mapping[str, str]) -> str:
+    """Each reason once, behind the streams that it is told of: a server is down for them all."""
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        names.setdefault(reason, []).append(name)
+    return "\n".join(f"{', '.join(named)}: {reason}" for reason, named in names.items())

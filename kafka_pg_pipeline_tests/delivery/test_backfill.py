@@ -281,3 +281,16 @@ def test_what_retention_removes_meanwhile_is_noted(bench: Bench) -> None:
         [status] = fetch_windows(session)
     assert status.lost_offsets == 60 - landed
     assert bench.findings() == []
+
+
+def test_a_window_may_make_a_row_of_what_the_live_position_rejected(bench: Bench) -> None:
+    bench = bench.with_stream(mode="insert-ignore", key=["id"])
+    bench.create_topic(partitions=1)
+    bench.query(f"{TARGET.replace('id bigint', 'id integer')}, PRIMARY KEY (id))")
+    bench.produce([timed(2**40, DAYS[0]), timed(1, DAYS[0])], partition=lambda _: 0)
+    assert bench.load().counts.dead == 1
+    bench.query("ALTER TABLE {table} ALTER id TYPE bigint")
+    report = backfill(bench, DAYS[0], DAYS[1])
+    assert (report.counts.rows, report.counts.ignored) == (1, 1)
+    assert ids_in(bench) == [1, 2**40]
+    assert bench.findings() == []

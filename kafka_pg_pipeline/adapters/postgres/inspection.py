@@ -13,6 +13,7 @@ from kafka_pg_pipeline.adapters.postgres.connection import (
 )
 from kafka_pg_pipeline.adapters.postgres.staging import target_identifier
 from kafka_pg_pipeline.domain.batches import BatchCounts
+from kafka_pg_pipeline.domain.checks import LetterAccount
 from kafka_pg_pipeline.domain.findings import Finding, Verification
 from kafka_pg_pipeline.domain.modes import Mode, WriteMode
 from kafka_pg_pipeline.domain.offsets import OffsetRange
@@ -22,8 +23,6 @@ from kafka_pg_pipeline.domain.tables import TargetTable
 from kafka_pg_pipeline.sql import load_queries
 
 _COUNTS = tuple(field.name for field in fields(BatchCounts))
-# Not to be asked where records overwrite or delete each other's rows.
-_ONE_ROW_EACH = ("row_counts", "replayed")
 
 
 class PostgresInspection:
@@ -94,6 +93,17 @@ class PostgresInspection:
             cursor.execute(statement, {**self._key, "run_ids": list(run_ids)})
             return int((cursor.fetchone() or (0,))[0])
 
+    def count_letters(self, hours: int) -> LetterAccount:
+        """Unresolved dead letters, and the records read in the last ``hours``."""
+        statements = Statements("checks", self._primary.settings.schema_name)
+        wanted = {**self._key, "hours": hours}
+        with self._primary.transaction("count the dead letters", statements=2) as cursor:
+            cursor.execute(statements["recent_records"], wanted)
+            [(records,)] = cursor.fetchall()
+            cursor.execute(statements["unresolved_letters"], wanted)
+            [(unresolved, recent)] = cursor.fetchall()
+        return LetterAccount(int(unresolved), int(recent), int(records), hours)
+
     def verify(self, target: TargetTable | None) -> Verification:
         """Check the invariants of the protocol (delivery.md 7.2); all in one snapshot.
 
@@ -101,21 +111,27 @@ class PostgresInspection:
         and where it holds rows of another topic or stream too. So are the number of rows, and the
         rows of replayed dead letters, where records overwrite or delete each other's.
         """
-        ledger, tables = self._ledger_queries(), tuple(load_queries("verify_table"))
-        bound = self._table_queries("verify_table", target)
-        unchecked = () if self._mode.mode is Mode.APPEND else _ONE_ROW_EACH
-        queries = {name: query for name, query in bound.items() if name not in unchecked}
-        return self._check({**ledger, **queries}, self._key, tables)
+        queries, unchecked = self._queries_of_table(target)
+        return self._check({**self._queries_of_ledger(), **queries}, self._key, unchecked)
+
+    def verify_ledger(self) -> Verification:
+        """As ``verify``, those invariants that the pipeline's own tables tell."""
+        return self._check(self._queries_of_ledger(), self._key)
+
+    def verify_table(self, target: TargetTable | None) -> Verification:
+        """As ``verify``, those invariants for which all rows of the table are read."""
+        queries, unchecked = self._queries_of_table(target)
+        return self._check(queries, self._key, unchecked)
 
     def verify_window(self, name: str, target: TargetTable | None) -> Verification:
         """As ``verify``, for the books of one window; ``target`` is the table that it fills.
 
         How many rows there are is asked of all windows of a table at once.
         """
-        bound = self._table_queries("verify_table", target)
-        wanted = ("twice", "replayed") if self._mode.mode is Mode.APPEND else ("twice",)
-        queries = {name: query for name, query in bound.items() if name in wanted}
-        found = self._check({**self._ledger_queries(), **queries}, {**self._key, "stream": name})
+        # Where rows have a key, the live position and windows may both have had an offset.
+        bound = self._bind("verify_table", target) if self._mode.mode is Mode.APPEND else {}
+        queries = {known: bound[known] for known in ("twice", "replayed") if known in bound}
+        found = self._check({**self._queries_of_ledger(), **queries}, {**self._key, "stream": name})
         return replace(
             found,
             findings=tuple(
@@ -126,10 +142,7 @@ class PostgresInspection:
 
     def verify_windows(self, target: TargetTable, uncovered: Sequence[OffsetRange]) -> Verification:
         """Check the rows of all windows of a table, in the offsets that are theirs alone."""
-        names = tuple(load_queries("verify_windows"))
-        bound = self._table_queries("verify_windows", target)
-        if self._mode.mode is not Mode.APPEND:
-            bound = {}
+        bound = self._bind("verify_windows", target) if self._mode.mode is Mode.APPEND else {}
         arguments = {
             **self._key,
             "table": str(target.name),
@@ -137,17 +150,28 @@ class PostgresInspection:
             "start_offsets": [piece.start_offset for piece in uncovered],
             "end_offsets": [piece.end_offset for piece in uncovered],
         }
-        return self._check(bound, arguments, names)
+        unchecked = () if bound else tuple(load_queries("verify_windows"))
+        return self._check(bound, arguments, unchecked)
 
-    def _ledger_queries(self) -> dict[str, sql.Composed]:
+    def _queries_of_ledger(self) -> Mapping[str, sql.Composed]:
         return dict(_named("verify", Statements("verify", self._primary.settings.schema_name)))
 
-    def _table_queries(self, file: str, target: TargetTable | None) -> dict[str, sql.Composed]:
+    def _queries_of_table(
+        self, target: TargetTable | None
+    ) -> tuple[Mapping[str, sql.Composed], tuple[str, ...]]:
+        """What can be asked of the table, and the names of what cannot."""
+        queries = self._bind("verify_table", target)
+        if not queries:
+            return {}, tuple(load_queries("verify_table"))
+        unchecked = () if self._mode.mode is Mode.APPEND else ("row_counts", "replayed")
+        return {name: queries[name] for name in queries if name not in unchecked}, unchecked
+
+    def _bind(self, file: str, target: TargetTable | None) -> Mapping[str, sql.Composed]:
         """The file's queries for the table; none where its rows do not tell whose they are."""
-        columns = target.offset_columns if target else None
-        if target is None or columns is None or self._is_shared(target):
+        offset_columns = target.offset_columns if target else None
+        if target is None or offset_columns is None or self._is_shared(target):
             return {}
-        partition, offset = columns
+        partition, offset = offset_columns
         statements = Statements(
             file,
             self._primary.settings.schema_name,
@@ -168,10 +192,10 @@ class PostgresInspection:
         self,
         queries: Mapping[str, sql.Composed],
         arguments: Mapping[str, Any],
-        optional: Sequence[str] = (),
+        unchecked: tuple[str, ...] = (),
     ) -> Verification:
-        """What the queries find; those that are ``optional`` and not among them are unchecked."""
         findings: list[Finding] = []
+        arguments = {**arguments, "has_keys": self._mode.mode is not Mode.APPEND}
         with self._primary.transaction("verify the stream", statements=1 + len(queries)) as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             for name, query in queries.items():
@@ -180,7 +204,6 @@ class PostgresInspection:
                     Finding(name, self._key["topic"], row["partition"], row["at"], row["finding"])
                     for row in rows_of(cursor)
                 ]
-        unchecked = tuple(name for name in optional if name not in queries)
         return Verification(tuple(queries), unchecked, tuple(findings))
 
 
