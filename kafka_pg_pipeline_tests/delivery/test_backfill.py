@@ -294,3 +294,22 @@ def test_a_window_may_make_a_row_of_what_the_live_position_rejected(bench: Bench
     assert (report.counts.rows, report.counts.ignored) == (1, 1)
     assert ids_in(bench) == [1, 2**40]
     assert bench.findings() == []
+
+
+def test_a_window_ends_where_its_topic_is_accepted_anew(bench: Bench) -> None:
+    """The log was rewritten, say: what the window has not read yet is another topic's."""
+    bench = bench.with_stream(batch=BatchSettings(max_rows=20))
+    bench.create_topic()
+    produce_days(bench, 190)
+    bench.load()
+    side = beside(bench, "past")
+
+    def accept(_: WriteResult) -> None:
+        with bench.session("operator") as session:
+            moves.accept_topic(session, same_topic=True, rehearsal=False)
+
+    with pytest.raises(IncarnationChangedError, match="accepted anew"):
+        backfill(bench, *WEEK, into=side.stream.table, listener=accept)
+    assert 0 < len(ids_in(side)) <= 20
+    assert backfill(bench, *WEEK, into=side.stream.table).counts.rows == 200
+    assert [done for _, done in windows(bench)] == [False, True]
