@@ -120,6 +120,21 @@ class Backfill:
             raise ContentionError(f"{window.name}: another run loads this window")
         return report
 
+    def forget(self, window: Window, *, rehearsal: bool) -> bool:
+        """Let a window begin anew, whose rows somebody has taken away; False where there is none.
+
+        Raises:
+            ConfigurationError: the table has rows, and no key that keeps them from being doubled.
+        """
+        target = self._live.open_catalog(self._table).fetch_target()
+        has_key = self._live.stream.write_mode.mode is not Mode.APPEND
+        if target and not has_key and self._live.inspection.fetch_newest_rows(target, 1):
+            raise ConfigurationError(
+                f"{self._table} has rows and no key: those of the window would be there twice. "
+                "Drop the table or empty it first; then every window into it can be forgotten"
+            )
+        return self._live.backfills.forget(window.name, rehearsal=rehearsal)
+
     def preview(self, window: Window) -> WindowPreview:
         """What ``load`` would read; changes nothing.
 
@@ -165,6 +180,8 @@ class Backfill:
                 if not session.has_state:
                     return WindowSelection(window)
                 session.backfills.check_incarnation(window)
+                if not read_only:
+                    session.backfills.check_registered(window)
                 uncovered = None
                 if self._takes_uncovered_only:
                     uncovered = session.backfills.fetch_uncovered(window.incarnation)

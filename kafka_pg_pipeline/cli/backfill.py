@@ -69,6 +69,11 @@ _NO_TIME = "neither a day (2026-01-31) nor a time with its zone (2026-01-31T12:0
 @click.option(
     "--dry-run", is_flag=True, help="Show the windows and what they read; change nothing."
 )
+@click.option(
+    "--forget",
+    is_flag=True,
+    help="Load nothing: let the windows begin anew, after their table was dropped or emptied.",
+)
 @click.option("--list", "as_list", is_flag=True, help="List the windows that there are.")
 @shared_options
 @json_option
@@ -84,6 +89,7 @@ def backfill_command(
     *,
     overwrite: bool,
     dry_run: bool,
+    forget: bool,
     as_list: bool,
     as_json: bool,
 ) -> int:
@@ -116,9 +122,12 @@ def backfill_command(
         pipeline.endpoints,
         options,
         run_id=new_run_id(),
-        read_only=dry_run,
+        read_only=dry_run and not forget,
     ) as backfill:
         windows = [backfill.name_window(*piece) for piece in pieces]
+        if forget:
+            _forget(backfill, stream, windows, dry_run=dry_run, as_json=as_json)
+            return SUCCESS
         if dry_run:
             _preview(backfill, stream, windows, as_json=as_json)
             return SUCCESS
@@ -152,6 +161,24 @@ def _load(backfill: Backfill, windows: Sequence[Window], *, as_json: bool) -> in
 
 def _load_window(backfill: Backfill, window: Window, stop: StopRequest) -> LoadReport:
     return backfill.load(window, stop=stop, show=shown_progress)
+
+
+def _forget(
+    backfill: Backfill,
+    stream: str,
+    windows: Sequence[Window],
+    *,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    forgotten = [w.name for w in windows if backfill.forget(w, rehearsal=dry_run)]
+    if as_json:
+        print_json({"stream": stream, "dry_run": dry_run, "forgotten": forgotten})
+        return
+    for name in forgotten:
+        print_line(f"{name}: {'would begin' if dry_run else 'begins'} anew when it is loaded next")
+    if not forgotten:
+        print_line(f"{stream}: there are no such windows, and nothing was changed")
 
 
 def _preview(backfill: Backfill, stream: str, windows: Sequence[Window], *, as_json: bool) -> None:

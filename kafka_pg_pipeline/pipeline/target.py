@@ -87,8 +87,8 @@ def describe_loss(name: str, stream: StreamSettings) -> str:
     if stream_of(name) != name:
         return (
             f"table {stream.table} does not exist, though {name} was loaded into it: it was "
-            "dropped or renamed. Nothing was loaded. Restore it; or backfill into another one, by "
-            "--into (`into` in the file), which begins anew"
+            "dropped or renamed. Nothing was loaded. Restore it; or the same `kafka-pg backfill` "
+            "with --forget lets the window begin anew"
         )
     return (
         f"table {stream.table} does not exist, though rows were loaded: it was dropped or renamed, "

@@ -109,3 +109,28 @@ USING lowered
 WHERE letter.stream = lowered.stream AND letter.topic = lowered.topic
   AND letter.partition = lowered.partition AND letter.incarnation = lowered.incarnation
   AND letter.record_offset >= lowered.taken_from
+
+-- name: lock_window
+SELECT FROM {schema}.state
+WHERE stream = %(name)s AND topic = %(topic)s
+ORDER BY topic, partition
+FOR UPDATE
+
+-- name: forget
+-- All books of a window; whoever loads it finds no position of its own any more, and is fenced.
+WITH positions AS (
+    DELETE FROM {schema}.state WHERE stream = %(name)s AND topic = %(topic)s
+),
+epochs AS (
+    DELETE FROM {schema}.epoch WHERE stream = %(name)s AND topic = %(topic)s
+),
+lines AS (
+    DELETE FROM {schema}.ledger WHERE stream = %(name)s AND topic = %(topic)s
+),
+letters AS (
+    DELETE FROM {schema}.dead_letter WHERE stream = %(name)s AND topic = %(topic)s
+),
+gaps AS (
+    DELETE FROM {schema}.gap WHERE stream = %(name)s AND topic = %(topic)s
+)
+DELETE FROM {schema}.backfill WHERE name = %(name)s

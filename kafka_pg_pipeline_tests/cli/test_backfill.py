@@ -144,3 +144,26 @@ def test_another_streams_table_is_no_side_table(command_line: CommandLine, bench
     command = ("backfill", bench.name, "--from", DAY[0], "--to", DAY[1], "--into", "other")
     refused = command_line.run(*command)
     assert (refused.code, "stream other fills public.other" in refused.err) == (2, True)
+
+
+def test_a_window_whose_table_was_dropped_begins_anew_when_it_was_forgotten(
+    command_line: CommandLine, past: Bench
+) -> None:
+    side = beside(past, "past")
+    time = ("--from", DAY[0], "--to", DAY[2])
+    command = ("backfill", past.name, *time, "--into", side.stream.table)
+    assert command_line.run(*command).code == 0
+    expected = ids_in(side)
+    refused = command_line.run(*command, "--forget")
+    assert (refused.code, "has rows and no key" in refused.err) == (2, True)
+    side.query("DROP TABLE {table}")
+    stopped = command_line.run(*command)
+    assert (stopped.code, "--forget" in stopped.err) == (1, True)
+    [(name, _)] = windows(past)
+    assert f"{name}: would begin" in command_line.run(*command, "--forget", "--dry-run").out
+    assert windows(past) == [(name, True)]
+    assert command_line.run(*command, "--forget", "--json").json["forgotten"] == [name]
+    assert windows(past) == []
+    assert command_line.run(*command).code == 0
+    assert ids_in(side) == expected == ids_between(past, DAYS[0], DAYS[2])
+    assert past.findings() == []

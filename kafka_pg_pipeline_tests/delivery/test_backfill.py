@@ -313,3 +313,23 @@ def test_a_window_ends_where_its_topic_is_accepted_anew(bench: Bench) -> None:
     assert 0 < len(ids_in(side)) <= 20
     assert backfill(bench, *WEEK, into=side.stream.table).counts.rows == 200
     assert [done for _, done in windows(bench)] == [False, True]
+
+
+def test_a_run_ends_whose_window_is_forgotten(bench: Bench) -> None:
+    bench = bench.with_stream(mode="insert-ignore", key=["id"], batch=BatchSettings(max_rows=20))
+    bench.create_topic()
+    produce_days(bench, 190)
+    side = beside(bench, "past")
+
+    def forget(_: WriteResult) -> None:
+        with bench.session("operator") as session:
+            [(name, _done)] = windows(bench)
+            assert session.backfills.forget(name, rehearsal=False)
+
+    with pytest.raises(ConfigurationError, match="was forgotten"):
+        backfill(bench, *WEEK, into=side.stream.table, listener=forget)
+    landed = len(ids_in(side))
+    assert 0 < landed <= 20
+    report = backfill(bench, *WEEK, into=side.stream.table)
+    assert (report.counts.rows, report.counts.ignored) == (200 - landed, landed)
+    assert bench.findings() == []

@@ -1,5 +1,7 @@
 """The windows of a stream in PostgreSQL: which there are, and what the live position left them."""
 
+from psycopg2.extras import Json
+
 from kafka_pg_pipeline.adapters.postgres.connection import Primary, Statements, rows_of
 from kafka_pg_pipeline.adapters.postgres.positions import fetch_pause
 from kafka_pg_pipeline.domain.offsets import TopicIdentity
@@ -75,6 +77,24 @@ class PostgresBackfills:
                     )
         return None
 
+    def forget(self, name: str, *, rehearsal: bool) -> bool:
+        """Remove a window and its books, with an audit row; False where there is none."""
+        arguments = {**self._key, "name": name}
+        with self._primary.transaction(
+            "forget the window", rehearsal=rehearsal, statements=3
+        ) as cursor:
+            cursor.execute(self._positions["lock_stream"], self._key)
+            cursor.execute(self._backfills["lock_window"], arguments)
+            cursor.execute(self._backfills["forget"], arguments)
+            was_known = bool(cursor.rowcount)
+            if was_known:
+                detail = Json({"window": name})
+                cursor.execute(
+                    self._positions["insert_audit"],
+                    {**self._key, "action": "forget-window", "detail": detail},
+                )
+            return was_known
+
     def complete(self, name: str) -> None:
         """Note that a run has come to the window's end."""
         with self._primary.transaction("note that the window is complete") as cursor:
@@ -93,6 +113,19 @@ class PostgresBackfills:
                 "window is that of the topic before, and ends where it is. Ask for the same time "
                 "again, which is another window now"
             )
+
+    def check_registered(self, window: Window) -> None:
+        """Insist that nobody has let the window begin anew since this run began.
+
+        Raises:
+            ConfigurationError: somebody has.
+        """
+        with self._primary.transaction("look for the window") as cursor:
+            cursor.execute(self._backfills["table_of"], {"name": window.name})
+            if cursor.fetchone() is None:
+                raise ConfigurationError(
+                    f"{window.name} was forgotten while it was loaded: load it again"
+                )
 
     def fetch_uncovered(self, incarnation: int) -> Uncovered:
         """Offsets that the live position never covered, or gave back; see ``find_uncovered``.
