@@ -11,6 +11,7 @@ import dagster as dg
 
 from kafka_pg_pipeline.orchestration.alerts import build_alert_sensor
 from kafka_pg_pipeline.orchestration.assets import build_table_assets, build_topic_specs
+from kafka_pg_pipeline.orchestration.backfills import build_backfill_assets, build_backfill_jobs
 from kafka_pg_pipeline.orchestration.checks import build_checks
 from kafka_pg_pipeline.orchestration.follow import FOLLOW_SECONDS, build_follow_job
 from kafka_pg_pipeline.orchestration.jobs import build_kafka_to_postgres, build_load_jobs
@@ -31,6 +32,7 @@ def build_definitions(loaded: LoadedSettings) -> dg.Definitions:
     assets = build_table_assets(streams.by_name)
     kafka_to_postgres = build_kafka_to_postgres(streams)
     load_jobs = build_load_jobs(streams, assets)
+    windows = build_backfill_assets(streams.by_name)
     resources = build_resources(loaded, os.environ)
     together = build_together_job(streams, resources)
     looking = loaded.settings.sensor
@@ -53,9 +55,10 @@ def build_definitions(loaded: LoadedSettings) -> dg.Definitions:
     if loaded.settings.alerts.webhook is not None:
         sensors.append(build_alert_sensor(streams, status))
     return dg.Definitions(
-        assets=[*build_topic_specs(streams.by_name), *assets.values()],
+        assets=[*build_topic_specs(streams.by_name), *assets.values(), *windows.values()],
         asset_checks=checks.definitions,
-        jobs=[*jobs, purge],
+        # Not among those whose old runs are purged: they say which windows were loaded.
+        jobs=[*jobs, purge, *build_backfill_jobs(streams.by_name, windows)],
         schedules=build_schedules(
             kafka_to_postgres, together, purge, checks, load_jobs, streams.by_name
         ),

@@ -10,6 +10,7 @@ PipelineError
  │    ├── ContentionError        a lock, deadlock or serialization conflict outlasted its retries
  │    └── OutcomeUnknownError    COMMIT was sent and its outcome could not be learned in time
  └── TerminalError               a person has to look; nothing was moved
+      ├── PausedError            somebody paused the stream, and this was asked for by name
       ├── AuthenticationError    credentials or rights
       ├── TopicMissingError
       ├── TargetError            the table is missing or does not fit the stream
@@ -64,6 +65,10 @@ class OutcomeUnknownError(TransientError):
 
 class TerminalError(PipelineError):
     """Retrying cannot help; a person has to look. No position was moved."""
+
+
+class PausedError(TerminalError):
+    """Somebody paused the stream, so that what was asked for was not done, or not all of it."""
 
 
 class AuthenticationError(TerminalError):

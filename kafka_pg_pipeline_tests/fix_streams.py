@@ -17,6 +17,7 @@ from psycopg2 import sql
 
 from kafka_pg_pipeline.assembly.endpoints import Endpoints
 from kafka_pg_pipeline.assembly.session import StreamSession, open_session
+from kafka_pg_pipeline.assembly.verification import verify_stream
 from kafka_pg_pipeline.domain.reports import LoadReport
 from kafka_pg_pipeline.pipeline.plan import freeze_plan
 from kafka_pg_pipeline.settings.models import KafkaSettings, PostgresSettings, StreamSettings
@@ -143,7 +144,8 @@ class Bench:
         return int(self.query("SELECT count(*) FROM {table}")[0][0])
 
     def positions(self) -> dict[int, int]:
-        return dict(self.query("SELECT partition, next_offset FROM {schema}.state ORDER BY 1"))
+        statement = "SELECT partition, next_offset FROM {schema}.state WHERE stream = %s ORDER BY 1"
+        return dict(self.query(statement, self.name))
 
     # -- the product ------------------------------------------------------------------------
 
@@ -158,8 +160,7 @@ class Bench:
     def findings(self) -> list[str]:
         """What ``verify`` has to say."""
         with self.session() as session:
-            target = session.catalog.fetch_target()
-            return [str(found) for found in session.inspection.verify(target).findings]
+            return [str(found) for found in verify_stream(session).findings]
 
     def assert_exactly_once(self) -> None:
         """The oracle: rows and open letters are the committed records, each once; I2 to I4.

@@ -40,6 +40,9 @@ _REPLAY = "kafka_pg_pipeline_tests/delivery/test_replay.py"
 _REPLAY_FAULTS = "kafka_pg_pipeline_tests/faults/test_replay.py"
 _PURGE = "kafka_pg_pipeline/sql/purge.sql"
 _RETENTION = "kafka_pg_pipeline_tests/delivery/test_purge.py"
+_WINDOWS = "kafka_pg_pipeline/domain/windows.py"
+_BACKFILL = "kafka_pg_pipeline_tests/delivery/test_backfill.py"
+_BACKFILL_FAULTS = "kafka_pg_pipeline_tests/faults/test_backfill.py"
 _DEAD_LETTERS = "kafka_pg_pipeline_tests/delivery/test_dead_letters.py"
 
 
@@ -443,6 +446,67 @@ ORDER BY id
             ),
         ),
         (f"{_RETENTION}::test_a_purge_waits_for_another_of_the_same_stream",),
+    ),
+    Mutation(
+        "window-takes-what-is-the-live-positions",
+        (
+            Edit(
+                "kafka_pg_pipeline/assembly/backfill.py",
+                "uncovered = session.backfills.fetch_uncovered(window.incarnation)",
+                "uncovered = None",
+            ),
+        ),
+        (f"{_BACKFILL}::test_without_a_key_no_record_of_the_live_position_comes_twice",),
+    ),
+    Mutation(
+        "window-takes-its-end",
+        (Edit(_WINDOWS, "record.timestamp < window.end_m", "record.timestamp <= window.end_m"),),
+        (f"{_BACKFILL_FAULTS}::test_three_days_killed_half_way_and_resumed",),
+    ),
+    Mutation(
+        "window-ends-at-the-first-later-record",
+        (
+            Edit(
+                "kafka_pg_pipeline/pipeline/window.py",
+                "        if self._lateness_seconds is None:\n            return {}\n",
+                "",
+            ),
+            Edit(
+                "kafka_pg_pipeline/pipeline/window.py",
+                "round(self._lateness_seconds * 1000)",
+                "round((self._lateness_seconds or 0) * 1000)",
+            ),
+        ),
+        (f"{_BACKFILL}::test_records_that_come_too_late_are_found_as_far_as_one_looks",),
+    ),
+    Mutation(
+        "move-back-leaves-windows-as-they-are",
+        (Edit(_MOVES, "                self._lower_windows(cursor, moves)\n", ""),),
+        (f"{_BACKFILL}::test_a_move_back_takes_what_it_will_load_from_the_windows",),
+    ),
+    Mutation(
+        "moved-back-offsets-stay-covered",
+        (
+            Edit(
+                _WINDOWS,
+                "(start, min(end, span.start_offset)) for start, end in kept"
+                " if start < span.start_offset",
+                "(start, end) for start, end in kept",
+            ),
+        ),
+        (f"{_BACKFILL}::test_a_move_back_takes_what_it_will_load_from_the_windows",),
+    ),
+    Mutation(
+        "pause-lets-windows-go-on",
+        (
+            Edit(
+                "kafka_pg_pipeline/sql/moves.sql",
+                "    WHERE (stream = %(stream)s OR starts_with(stream, %(stream)s || '@'))"
+                " AND topic = %(topic)s",
+                "    WHERE stream = %(stream)s AND topic = %(topic)s",
+            ),
+        ),
+        ("kafka_pg_pipeline_tests/cli/test_backfill.py::test_a_pause_ends_a_backfill_that_runs",),
     ),
 )
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from kafka_pg_pipeline.adapters.postgres.backfills import BACKFILLS_SINCE
 from kafka_pg_pipeline.adapters.postgres.failures import FAILURES_SINCE
 from kafka_pg_pipeline.assembly.session import StreamSession
 from kafka_pg_pipeline.domain.offsets import OffsetRange, Position, TopicSnapshot, was_loaded
@@ -18,6 +19,7 @@ from kafka_pg_pipeline.domain.status import (
     StoredPartition,
     StreamFailure,
 )
+from kafka_pg_pipeline.domain.windows import WindowStatus
 from kafka_pg_pipeline.errors import (
     IncarnationChangedError,
     PipelineError,
@@ -67,7 +69,7 @@ class StreamLag:
 class StreamOverview:
     """A stream's account; ``problem`` says why its lag could not be had, or why it stands still.
 
-    ``failure`` is that of its last run, where that failed.
+    ``failure`` is that of its last run, where that failed; ``windows`` are those of its backfills.
     """
 
     stream: str
@@ -80,6 +82,7 @@ class StreamOverview:
     problem: PipelineError | None
     pause: Pause | None = None
     failure: StreamFailure | None = None
+    windows: tuple[WindowStatus, ...] = ()
 
 
 def fetch_positions(session: StreamSession) -> tuple[Position, ...]:
@@ -222,7 +225,15 @@ def fetch_overview(session: StreamSession) -> StreamOverview:
         problem=problem,
         pause=session.fetch_pause(),
         failure=fetch_failure(session),
+        windows=fetch_windows(session),
     )
+
+
+def fetch_windows(session: StreamSession) -> tuple[WindowStatus, ...]:
+    """All windows of a stream; none where the pipeline has no tables for them yet."""
+    if not (session.has_state and session.has_applied(BACKFILLS_SINCE)):
+        return ()
+    return session.backfills.fetch_windows()
 
 
 def fetch_failure(session: StreamSession) -> StreamFailure | None:
@@ -234,7 +245,10 @@ def fetch_failure(session: StreamSession) -> StreamFailure | None:
 
 def is_same_topic(session: StreamSession, snapshot: TopicSnapshot) -> bool:
     """True where topic and cluster are those whose records were loaded before."""
-    return all(position.identity == snapshot.identity for position in fetch_positions(session))
+    loaded = {position.identity for position in fetch_positions(session)}
+    if not loaded and session.has_applied(BACKFILLS_SINCE):
+        loaded = session.backfills.fetch_identities()
+    return loaded <= {snapshot.identity}
 
 
 def _fetch_ages(

@@ -2,13 +2,14 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 
 from kafka_pg_pipeline.adapters.kafka.inspector import KafkaInspector
 from kafka_pg_pipeline.adapters.kafka.letters import KafkaLetterPublisher
 from kafka_pg_pipeline.adapters.kafka.reader import open_reader_factory
+from kafka_pg_pipeline.adapters.postgres.backfills import PostgresBackfills
 from kafka_pg_pipeline.adapters.postgres.catalog import PostgresCatalog
 from kafka_pg_pipeline.adapters.postgres.connection import Primary
 from kafka_pg_pipeline.adapters.postgres.evolution import PostgresEvolution
@@ -25,12 +26,13 @@ from kafka_pg_pipeline.assembly.formats import open_decoders
 from kafka_pg_pipeline.domain.budgets import DeadLetterBudget
 from kafka_pg_pipeline.domain.pauses import Pause
 from kafka_pg_pipeline.domain.tables import TableName, TargetTable
+from kafka_pg_pipeline.domain.windows import parse_window
 from kafka_pg_pipeline.errors import TargetError
 from kafka_pg_pipeline.pipeline.copy_letters import LetterCopier
 from kafka_pg_pipeline.pipeline.load import LoaderPorts, StreamLoader
 from kafka_pg_pipeline.pipeline.replay import StreamReplay
 from kafka_pg_pipeline.pipeline.shape import RowShape, shape_of
-from kafka_pg_pipeline.ports import Decoders, ReaderFactory, TargetEvolution
+from kafka_pg_pipeline.ports import Decoders, ReaderFactory, TargetEvolution, TopicInspector
 from kafka_pg_pipeline.settings.models import StreamSettings
 from kafka_pg_pipeline.sql import Migration
 
@@ -42,17 +44,20 @@ class StreamSession:
     name: str
     stream: StreamSettings
     run_id: str
-    inspector: KafkaInspector
+    inspector: TopicInspector
     open_reader: ReaderFactory
     positions: PostgresPositions
     catalog: PostgresCatalog
+    open_catalog: Callable[[TableName], PostgresCatalog]
     decoders: Decoders
     inspection: PostgresInspection
     moves: OperatorMoves
     failures: PostgresFailures
     loader: StreamLoader
+    ports: LoaderPorts
     letters: PostgresLetters
     replay: StreamReplay
+    backfills: PostgresBackfills
     pending_migrations: tuple[Migration, ...] = ()
 
     def shape(self, port: TargetEvolution) -> RowShape:
@@ -104,7 +109,8 @@ def open_session(
     """Open a stream; brings the pipeline's own schema up to date first.
 
     A ``read_only`` session leaves the schema as it is and says what is missing; it is for looking
-    at things only.
+    at things only. The name may be that of a stream's window, whose books the session then works
+    with.
 
     ``run_id`` is written into the ledger and into the clients' names, so that a zombie can be
     told by the broker's log and by pg_stat_activity.
@@ -114,10 +120,12 @@ def open_session(
             reached when it is first asked.
 
     """
-    client_id = f"kafka-pg-{name}-{run_id}"
+    window = parse_window(name)
+    owner = window.stream if window else name
+    client_id = f"kafka-pg-{owner}-{run_id}"
     table = TableName.parse(stream.table)
     with ExitStack() as stack:
-        primary = Primary(endpoints.postgres, application_name=f"kafka-pg {name} {run_id}")
+        primary = Primary(endpoints.postgres, application_name=f"kafka-pg {owner} {run_id}")
         stack.callback(primary.close)
         pending = fetch_pending(primary) if read_only else ()
         if not read_only:
@@ -130,11 +138,20 @@ def open_session(
         open_reader = open_reader_factory(
             endpoints.kafka, isolation=stream.isolation, client_id=client_id, stream=name
         )
-        positions = PostgresPositions(primary, stream=name, topic=stream.topic)
-        catalog = PostgresCatalog(
-            primary, stream=name, table=table, rules=stream.rules, key=stream.key
+        positions = PostgresPositions(
+            primary,
+            stream=name,
+            topic=stream.topic,
+            incarnation=window.incarnation if window else 1,
         )
-        beside = Primary(endpoints.postgres, application_name=f"kafka-pg {name} {run_id} ddl")
+
+        def open_catalog(table: TableName) -> PostgresCatalog:
+            return PostgresCatalog(
+                primary, stream=name, table=table, rules=stream.rules, key=stream.key
+            )
+
+        catalog = open_catalog(table)
+        beside = Primary(endpoints.postgres, application_name=f"kafka-pg {owner} {run_id} ddl")
         stack.callback(beside.close)
         evolution = PostgresEvolution(
             beside,
@@ -189,13 +206,17 @@ def open_session(
             open_reader=open_reader,
             positions=positions,
             catalog=catalog,
+            open_catalog=open_catalog,
             decoders=decoders,
             inspection=PostgresInspection(
                 primary, stream=name, topic=stream.topic, mode=stream.write_mode
             ),
-            moves=OperatorMoves(primary, stream=name, topic=stream.topic, mode=stream.write_mode),
+            moves=OperatorMoves(
+                primary, stream=name, topic=stream.topic, table=table, mode=stream.write_mode
+            ),
             failures=PostgresFailures(primary),
             loader=StreamLoader(name, stream, ports),
+            ports=ports,
             letters=letters,
             replay=StreamReplay(
                 name,
@@ -206,5 +227,6 @@ def open_session(
                 decoders=decoders,
                 open_replayer=open_replayer,
             ),
+            backfills=PostgresBackfills(primary, stream=owner, topic=stream.topic),
             pending_migrations=pending,
         )

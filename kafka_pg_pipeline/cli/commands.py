@@ -43,6 +43,7 @@ ENTRIES = (
     Entry("peek", "Show records as they would land; changes nothing."),
     Entry("verify", "Check the delivery invariants; exit 1 when one is broken."),
     Entry("dead-letters", "Rejected records: list, show, replay exactly once, discard."),
+    Entry("backfill", "Load a time that is past, apart from the live position, exactly once."),
     Entry("reset", "Move a stream's position: earliest, latest, offsets or a timestamp."),
     Entry("accept-gap", "Record what retention removed as a gap, and go on after it."),
     Entry("accept-topic", "Start the topic that has the stream's name now from its beginning."),

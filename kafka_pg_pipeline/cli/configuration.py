@@ -11,7 +11,9 @@ from pydantic import SecretStr
 from kafka_pg_pipeline.assembly.endpoints import Endpoints, resolve_endpoints
 from kafka_pg_pipeline.cli.invocation import Invocation
 from kafka_pg_pipeline.cli.logs import keep_secret
+from kafka_pg_pipeline.domain.windows import parse_window
 from kafka_pg_pipeline.errors import ConfigurationError
+from kafka_pg_pipeline.pipeline.window import settings_of
 from kafka_pg_pipeline.settings.file import LoadedSettings, load_settings
 from kafka_pg_pipeline.settings.models import (
     KafkaSettings,
@@ -35,6 +37,17 @@ class Pipeline:
             ConfigurationError: there is no such stream; the message names near ones.
         """
         return select_streams(self.loaded, names)
+
+    def find(self, name: str) -> StreamSettings:
+        """The stream of that name, or the window of a stream as one.
+
+        Raises:
+            ConfigurationError: there is no such stream.
+        """
+        window = parse_window(name)
+        if window is None:
+            return self.select([name])[name]
+        return settings_of(window, self.select([window.stream])[window.stream])
 
 
 def read_configuration(invocation: Invocation) -> LoadedSettings:

@@ -12,7 +12,7 @@ from kafka_pg_pipeline.cli.failures import FAILED, SUCCESS
 from kafka_pg_pipeline.cli.invocation import Invocation, json_option, shared_options
 from kafka_pg_pipeline.cli.letter_content import plain_letter, show_letter
 from kafka_pg_pipeline.cli.letter_filters import all_option, filter_options, insist_on_choice
-from kafka_pg_pipeline.cli.moves import opened_stream
+from kafka_pg_pipeline.cli.moves import opened_books
 from kafka_pg_pipeline.cli.output import (
     count_of,
     format_bytes,
@@ -57,7 +57,7 @@ def list_command(
 ) -> None:
     """List dead letters, newest first, and their number by reason; never their content."""
     pipeline = open_pipeline(invocation)
-    settings = pipeline.select([stream])[stream]
+    settings = pipeline.find(stream)
     with looking(pipeline, stream, settings) as session:
         page = _fetch_page(session, wanted, resolved=resolved, most=limit)
     if as_json:
@@ -84,7 +84,7 @@ def list_command(
 def show_command(invocation: Invocation, stream: str, letter_id: int, *, as_json: bool) -> None:
     """Show one dead letter with its record's content: key, value and headers."""
     pipeline = open_pipeline(invocation)
-    settings = pipeline.select([stream])[stream]
+    settings = pipeline.find(stream)
     with looking(pipeline, stream, settings) as session:
         session.insist_on_current_tables()
         wanted = LetterFilter(ids=(letter_id,))
@@ -128,7 +128,7 @@ def replay_command(
     Those that still do not fit stay, with their reason of now: exit 1 then.
     """
     insist_on_choice(wanted, every=every)
-    with opened_stream(invocation, stream) as session:
+    with opened_books(invocation, stream) as session:
         report = session.replay.replay(wanted, limit=limit, overwrite=overwrite, dry_run=dry_run)
     if as_json:
         print_json(_plain_report(report))
@@ -157,7 +157,7 @@ def discard_command(
     """Resolve dead letters without a row: they are kept, and no longer shown or replayed."""
     insist_on_choice(wanted, every=every)
     run_id = new_run_id()
-    with opened_stream(invocation, stream) as session:
+    with opened_books(invocation, stream) as session:
         by_reason = session.letters.discard(wanted, run_id=run_id, rehearsal=dry_run)
     total = sum(by_reason.values())
     if as_json:

@@ -171,14 +171,15 @@ class _Tell:
 def show_report(report: LoadReport) -> None:
     """One line for people, one for each change of the table, and one for a pause."""
     if report.pause is None or report.batches:
-        print_line(_describe(report))
+        print_line(describe_report(report))
     for statement in report.changes:
         print_line(f"  {statement}")
     if report.pause is not None:
         print_line(f"{report.stream}: {report.pause.tell(report.stream)}", style="yellow")
 
 
-def _describe(report: LoadReport) -> str:
+def describe_report(report: LoadReport) -> str:
+    """What a run has loaded, in one line."""
     counts = report.counts
     text = f"{report.stream}: {count_of(counts.rows, 'row')} into {report.table}"
     if report.batches:
@@ -207,8 +208,15 @@ def _describe(report: LoadReport) -> str:
 
 
 def plain_loaded(loaded: Loaded) -> Any:
+    """A run's report for JSON, with the positions behind it."""
+    return {
+        **plain_report(loaded.report),
+        "positions": {str(number): offset for number, offset in loaded.positions.items()},
+    }
+
+
+def plain_report(report: LoadReport) -> Any:
     """A run's report for JSON."""
-    report = loaded.report
     counts = report.counts
     return {
         "stream": report.stream,
@@ -238,7 +246,6 @@ def plain_loaded(loaded: Loaded) -> Any:
             }
             for total in report.partitions
         ],
-        "positions": {str(number): offset for number, offset in loaded.positions.items()},
         "warnings": list(report.warnings),
         "pause": report.pause and to_plain(report.pause),
     }

@@ -21,6 +21,15 @@ def opened_stream(invocation: Invocation, name: str) -> Iterator[StreamSession]:
         yield session
 
 
+@contextmanager
+def opened_books(invocation: Invocation, name: str) -> Iterator[StreamSession]:
+    """As ``opened_stream``; the name may also be that of a stream's window."""
+    pipeline = open_pipeline(invocation)
+    stream = pipeline.find(name)
+    with open_session(name, stream, pipeline.endpoints, run_id=new_run_id()) as session:
+        yield session
+
+
 def show_moves(
     session: StreamSession, action: str, moves: Sequence[Move], *, dry_run: bool, as_json: bool
 ) -> None:

@@ -22,7 +22,7 @@ def pause_command(
     """Let no load move a stream until `kafka-pg resume`, wherever it would run.
 
     A load that runs commits no further batch and ends; later ones end at once and say why, with
-    exit code 0. What somebody asks for by name goes on: replay of dead letters, and backfills.
+    exit code 0. Backfills end too, with exit code 1. Replay of dead letters goes on.
     """
     with opened_stream(invocation, stream) as session:
         change = pause(session, reason, rehearsal=dry_run)

@@ -5,7 +5,7 @@ import click
 from kafka_pg_pipeline.assembly.moves import skip_range
 from kafka_pg_pipeline.cli.arguments import dry_run_option, reason_option, stream_argument
 from kafka_pg_pipeline.cli.invocation import Invocation, json_option, shared_options
-from kafka_pg_pipeline.cli.moves import opened_stream, show_moves
+from kafka_pg_pipeline.cli.moves import opened_books, show_moves
 from kafka_pg_pipeline.domain.offsets import OffsetRange
 
 _OFFSET = click.IntRange(min=0)
@@ -46,6 +46,6 @@ def skip_range_command(
     becomes a row: first see whether the broker's copy can be restored.
     """
     skipped = OffsetRange(partition, start_offset, end_offset)
-    with opened_stream(invocation, stream) as session:
+    with opened_books(invocation, stream) as session:
         moves = skip_range(session, skipped, reason, rehearsal=dry_run)
         show_moves(session, f"skip-range {stream}", moves, dry_run=dry_run, as_json=as_json)

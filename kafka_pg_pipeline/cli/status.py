@@ -60,6 +60,7 @@ def show_overview(overview: StreamOverview) -> None:
     if overview.failure is not None and overview.problem is None:
         print_line(_describe_failure(overview.failure), style="yellow")
     show_dead_letters(overview.stream, sum(part.dead_letters for part in overview.stored))
+    _show_windows(overview)
     if overview.batches:
         show_batches(overview.batches)
 
@@ -118,6 +119,22 @@ def _show_partitions(overview: StreamOverview) -> None:
     )
     if rows:
         print_table(columns, rows, numbers=columns)
+
+
+def _show_windows(overview: StreamOverview) -> None:
+    """How many there are; fifty lines of them would hide the stream."""
+    windows = overview.windows
+    if not windows:
+        return
+    unfinished = sum(window.completed_at is None for window in windows)
+    letters = sum(window.dead_letters for window in windows)
+    lost = sum(window.lost_offsets for window in windows)
+    text = f"{count_of(len(windows), 'window')} backfilled"
+    text += f", {unfinished:,} unfinished" if unfinished else ""
+    text += f", {count_of(letters, 'dead letter')}" if letters else ""
+    text += f", {count_of(lost, 'offset')} lost" if lost else ""
+    style = "yellow" if unfinished or letters or lost else ""
+    print_line(f"{text}: `kafka-pg backfill {overview.stream} --list`", style=style)
 
 
 def _lag_in_time(lag: PartitionLag | None) -> str | None:

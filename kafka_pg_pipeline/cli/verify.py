@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from kafka_pg_pipeline.assembly.session import StreamSession
+from kafka_pg_pipeline.assembly.verification import verify_stream
 from kafka_pg_pipeline.cli.arguments import streams_argument
 from kafka_pg_pipeline.cli.configuration import open_pipeline
 from kafka_pg_pipeline.cli.failures import FAILED
@@ -59,7 +60,7 @@ def _verify(session: StreamSession) -> _Verified:
     if not session.has_state:
         return _Verified(session.name, Verification((), (), ()))
     session.insist_on_current_tables()
-    return _Verified(session.name, session.inspection.verify(session.catalog.fetch_target()))
+    return _Verified(session.name, verify_stream(session))
 
 
 def _show(verified: _Verified) -> None:

@@ -27,3 +27,10 @@ class Verification:
     checked: tuple[str, ...]
     unchecked: tuple[str, ...]
     findings: tuple[Finding, ...]
+
+    def __add__(self, other: "Verification") -> "Verification":
+        return Verification(
+            tuple(dict.fromkeys((*self.checked, *other.checked))),
+            tuple(dict.fromkeys((*self.unchecked, *other.unchecked))),
+            (*self.findings, *other.findings),
+        )

@@ -11,6 +11,7 @@ from kafka_pg_pipeline.domain.offsets import (
     TopicIdentity,
     TopicSnapshot,
 )
+from kafka_pg_pipeline.domain.windows import stream_of
 from kafka_pg_pipeline.errors import (
     IncarnationChangedError,
     LogShorterError,
@@ -75,8 +76,8 @@ def check_identity(stored: TopicIdentity, found: TopicIdentity, topic: str, *, s
     raise IncarnationChangedError(
         f"{topic} is not the topic that was loaded before ({what}): it was deleted and created "
         "again, or the bootstrap servers lead to another cluster. Nothing was loaded. If the new "
-        f"topic is meant, `kafka-pg accept-topic {stream}` starts it from its beginning and keeps "
-        "the rows of the old one"
+        f"topic is meant, `kafka-pg accept-topic {stream_of(stream)}` starts it from its beginning "
+        "and keeps the rows of the old one"
     )
 
 
@@ -118,7 +119,7 @@ def _bounds(position: Position, snapshot: TopicSnapshot, stream: str) -> Partiti
         raise IncarnationChangedError(
             f"{where} does not exist any more, though it was loaded up to offset "
             f"{position.next_offset}: the topic was created again with fewer partitions. If that "
-            f"is meant, `kafka-pg accept-topic {stream}` starts it from its beginning"
+            f"is meant, `kafka-pg accept-topic {stream_of(stream)}` starts it from its beginning"
         )
     if bounds.high_watermark < position.next_offset:
         raise LogShorterError(

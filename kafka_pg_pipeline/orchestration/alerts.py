@@ -7,6 +7,7 @@ import dagster as dg
 from kafka_pg_pipeline import errors
 from kafka_pg_pipeline.adapters.webhook import WebhookError, escape, post_text
 from kafka_pg_pipeline.orchestration.streams import (
+    BACKFILL_TAG,
     FAILED_TAG,
     STREAM_TAG,
     STREAMS_TAG,
@@ -18,7 +19,7 @@ from kafka_pg_pipeline.resources.alerts import AlertsResource
 # Dagster's own: a run that its run_retries will start again.
 _WILL_RETRY_TAG = "dagster/will_retry"
 # Which streams a run has failed for; the first that it has counts.
-_STREAM_TAGS = (STREAM_TAG, FAILED_TAG, STREAMS_TAG)
+_STREAM_TAGS = (STREAM_TAG, FAILED_TAG, STREAMS_TAG, BACKFILL_TAG)
 _LONGEST = 2_000
 _OURS = frozenset(
     name

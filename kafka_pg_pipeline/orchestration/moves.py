@@ -232,8 +232,8 @@ _JOBS = (
     _MoveJob(
         "pause_stream",
         "pause",
-        "Let no load move a stream until it is resumed; replay of dead letters and backfills go "
-        "on.",
+        "Let no load and no backfill move a stream until it is resumed; replay of dead letters "
+        "goes on.",
         _pause,
         {"reason": _REASON},
         {"reason": ""},

@@ -15,6 +15,8 @@ STREAM_TAG = "kafka_pg/stream"
 # A run of several streams carries their names in this one, and in the other those that failed.
 STREAMS_TAG = "kafka_pg/streams"
 FAILED_TAG = "kafka_pg/failed_streams"
+# A run of a backfill carries the stream's name in this one: it is no load of the live position.
+BACKFILL_TAG = "kafka_pg/backfill"
 # How many seconds a run goes on loading what arrives.
 FOLLOW_TAG = "kafka_pg/follow_seconds"
 # A run that is no load says what it is for: others may have jobs of its name, or it has none.

@@ -185,6 +185,14 @@ class BatchBuilder:
         self.records += len(records)
         self.record_bytes += sum(map(len, filter(None, values))) + sum(map(len, filter(None, keys)))
         self.record_bytes += sum(map(_count_bytes, filter(None, map(_fetch_headers, records))))
+        select = self._encoder.shape.select
+        if select is not None:
+            chosen = [record for record in records if select(record)]
+            left_out = len(records) - len(chosen)
+            self._settle(records[0], BatchCounts(filtered=left_out))
+            records, values = chosen, [record.value for record in chosen]
+        if not records:
+            return
         if self._encoder.takes_values_as_they_are and None not in values:
             if not self._write_block(records, values, [False] * len(records)):
                 for record, value in zip(records, values, strict=True):

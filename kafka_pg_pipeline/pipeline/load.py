@@ -24,6 +24,7 @@ from kafka_pg_pipeline.domain.planning import (
     count_available,
     plan_partitions,
 )
+from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.reports import LoadReport, Outcome, PartitionTotals, add_entries
 from kafka_pg_pipeline.domain.tables import TargetTable
 from kafka_pg_pipeline.errors import (
@@ -74,6 +75,7 @@ class LoaderPorts:
     """The outside world of one stream's loader; the caller opens and closes it.
 
     ``copy_letters`` copies dead letters that are committed, and returns warnings.
+    ``choose_records`` is asked after the positions were read which records are meant; None is all.
     """
 
     inspector: TopicInspector
@@ -85,6 +87,7 @@ class LoaderPorts:
     decoders: Decoders
     run_id: str
     copy_letters: Callable[[], tuple[str, ...]] = lambda: ()
+    choose_records: Callable[[], Callable[[Record], bool] | None] = lambda: None
 
 
 @dataclass
@@ -338,9 +341,10 @@ class StreamLoader:
 
     def _shape(self, plans: tuple[PartitionPlan, ...], run: _Run) -> RowShape:
         """The run's; a stream's first records must have a field in common with their table."""
+        shape = replace(run.shape, select=self._ports.choose_records())
         if any(plan.position.tail is not None for plan in plans):
-            return run.shape
-        return replace(run.shape, foreign=describe_foreign(self._name, self._stream))
+            return shape
+        return replace(shape, foreign=describe_foreign(self._name, self._stream))
 
     def _context(self, plans: tuple[PartitionPlan, ...]) -> RunContext:
         incarnations = {plan.partition: plan.position.incarnation for plan in plans}

@@ -1,8 +1,10 @@
 """What the file says of how a stream's records become rows, ready for its encoder."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from kafka_pg_pipeline.domain.modes import APPEND, WriteMode
+from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.pipeline.evolve import TableEvolution
 from kafka_pg_pipeline.pipeline.mapping import FieldMapping
 from kafka_pg_pipeline.pipeline.prepare import Preparation, preparation_of
@@ -15,6 +17,7 @@ class RowShape:
     """How records become rows; its evolution counts what it changed, so that a run has one each.
 
     ``foreign`` is what to say if none of the first fields has a column, where that is wrong.
+    ``select`` tells which records are meant at all; without it, all of them.
     """
 
     mapping: FieldMapping = field(default_factory=FieldMapping)
@@ -23,6 +26,7 @@ class RowShape:
     mode: WriteMode = APPEND
     decoders: Decoders = field(default_factory=Decoders)
     foreign: str | None = None
+    select: Callable[[Record], bool] | None = None
 
 
 def shape_of(stream: StreamSettings, port: TargetEvolution | None, decoders: Decoders) -> RowShape:

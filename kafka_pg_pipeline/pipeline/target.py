@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.tables import Column, TableName, TargetTable
+from kafka_pg_pipeline.domain.windows import stream_of
 from kafka_pg_pipeline.errors import TargetError
 from kafka_pg_pipeline.pipeline.documents import fetch_types, read_values
 from kafka_pg_pipeline.pipeline.infer import infer_columns
@@ -82,7 +83,13 @@ def ensure_target(
 
 
 def describe_loss(name: str, stream: StreamSettings) -> str:
-    """What is wrong where a table is missing into which a stream has loaded rows."""
+    """What is wrong where a table is missing into which a stream, or a window, has loaded rows."""
+    if stream_of(name) != name:
+        return (
+            f"table {stream.table} does not exist, though {name} was loaded into it: it was "
+            "dropped or renamed. Nothing was loaded. Restore it; or the same `kafka-pg backfill` "
+            "with --forget lets the window begin anew"
+        )
     return (
         f"table {stream.table} does not exist, though rows were loaded: it was dropped or renamed, "
         "or `table` was changed in the file. Nothing was loaded. Restore it, or name the old one; "

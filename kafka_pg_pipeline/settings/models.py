@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime, timezone
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_validator
@@ -31,6 +32,7 @@ from kafka_pg_pipeline.settings.values import (
     STREAM_WORDS,
     BatchBytes,
     CronText,
+    Day,
     FilePath,
     GroupName,
     Host,
@@ -357,6 +359,30 @@ class SourceSettings(Settings):
         return self
 
 
+class BackfillSettings(Settings):
+    """Windows of the stream's time that Dagster offers as partitions, to be loaded when asked."""
+
+    every: Literal["hour", "day"] = Field("day", description="how long a window is, in UTC")
+    start: Day = Field(description="the first day that there are windows of, in UTC")
+    into: TableText | None = Field(
+        None, description="another table than the stream's; created like it where it is missing"
+    )
+    lateness_seconds: Annotated[float, Field(ge=0)] | None = Field(
+        None,
+        description="how much later than its window a record may be found behind; else the topic "
+        "is looked through to its end",
+    )
+    overwrite: bool = Field(
+        default=False,
+        description="in upsert, even where older records take the place of newer ones of their key",
+    )
+
+    @property
+    def first_moment(self) -> datetime:
+        """When the first window begins."""
+        return datetime(self.start.year, self.start.month, self.start.day, tzinfo=timezone.utc)
+
+
 class ColumnSettings(Settings):
     """One column of the table, where it is not just the field of its name."""
 
@@ -531,6 +557,9 @@ class StreamSettings(Settings):
     schedule: CronText | None = Field(
         None, description="when load_NAME_schedule runs, in UTC; off until it is turned on"
     )
+    backfill: BackfillSettings | None = Field(
+        None, description="makes the partitioned asset and the job backfill_NAME in Dagster"
+    )
     source: SourceSettings | None = Field(
         None, description="lets `produce` write to the topic; without it nothing is generated"
     )
@@ -657,5 +686,14 @@ class PipelineSettings(Settings):
                 raise _wrong(
                     f"streams.{name}.table",
                     f"stream {owner} fills this table; give each stream a table of its own",
+                )
+        for name, stream in self.streams.items():
+            if stream.backfill is None or stream.backfill.into is None:
+                continue
+            owner = owners.setdefault(TableName.parse(stream.backfill.into), name)
+            if owner != name:
+                raise _wrong(
+                    f"streams.{name}.backfill.into",
+                    f"stream {owner} fills this table; name one that nobody fills",
                 )
         return self

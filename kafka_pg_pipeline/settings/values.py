@@ -2,7 +2,7 @@
 
 import os
 import re
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -227,6 +227,22 @@ Start = Annotated[
                 },
             ]
         }
+    ),
+]
+
+
+def _parse_day(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch(_DAY, value):
+        raise ValueError("a day is written as 2026-01-31")
+    return value
+
+
+_DAY = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+Day = Annotated[
+    date,
+    BeforeValidator(_parse_day),
+    WithJsonSchema(
+        {"type": "string", "pattern": _DAY, "patternErrorMessage": "a day, as 2026-01-31"}
     ),
 ]
 

@@ -21,9 +21,10 @@ CROSS JOIN LATERAL (
 WHERE epoch.stream = ANY (%(names)s) AND line.next_offset IS NOT NULL
 
 -- name: unresolved
-SELECT stream, count(*) AS letters FROM {schema}.dead_letter
-WHERE stream = ANY (%(names)s) AND resolved_at IS NULL
-GROUP BY stream
+-- Those of a stream's windows are the stream's.
+SELECT split_part(stream, '@', 1) AS stream, count(*) AS letters FROM {schema}.dead_letter
+WHERE split_part(stream, '@', 1) = ANY (%(names)s) AND resolved_at IS NULL
+GROUP BY 1
 
 -- name: paused
 SELECT stream FROM {schema}.pause WHERE stream = ANY (%(names)s)

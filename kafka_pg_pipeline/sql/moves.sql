@@ -29,18 +29,43 @@ INSERT INTO {schema}.epoch
 SELECT stream, topic, partition, incarnation, epoch, next_offset, cluster_id, topic_id, %(reason)s
 FROM moved
 
+-- name: lock_windows
+SELECT FROM {schema}.state
+WHERE starts_with(stream, %(stream)s || '@') AND topic = %(topic)s
+ORDER BY stream, topic, partition
+FOR UPDATE
+
 -- name: raise_epochs
--- Every position stays where it is, its fingerprint too; whoever planned before is fenced.
+-- Every position stays where it is, its fingerprint too, those of the stream's windows as well;
+-- whoever planned before is fenced.
 WITH raised AS (
     UPDATE {schema}.state
     SET epoch = epoch + 1, updated_at = clock_timestamp()
-    WHERE stream = %(stream)s AND topic = %(topic)s
+    WHERE (stream = %(stream)s OR starts_with(stream, %(stream)s || '@')) AND topic = %(topic)s
     RETURNING *
 )
 INSERT INTO {schema}.epoch
     (stream, topic, partition, incarnation, epoch, start_offset, cluster_id, topic_id, reason)
 SELECT stream, topic, partition, incarnation, epoch, next_offset, cluster_id, topic_id, %(reason)s
 FROM raised
+
+-- name: fence_windows
+-- As raise_epochs, for the windows alone.
+WITH raised AS (
+    UPDATE {schema}.state
+    SET epoch = epoch + 1, updated_at = clock_timestamp()
+    WHERE starts_with(stream, %(stream)s || '@') AND topic = %(topic)s
+    RETURNING *
+)
+INSERT INTO {schema}.epoch
+    (stream, topic, partition, incarnation, epoch, start_offset, cluster_id, topic_id, reason)
+SELECT stream, topic, partition, incarnation, epoch, next_offset, cluster_id, topic_id, %(reason)s
+FROM raised
+
+-- name: highest_incarnation
+-- Of the windows, which a stream may have that was never loaded itself.
+SELECT coalesce(max(incarnation), 0) FROM {schema}.backfill
+WHERE stream = %(stream)s AND topic = %(topic)s
 
 -- name: pause
 INSERT INTO {schema}.pause (stream, reason) VALUES (%(stream)s, %(why)s)

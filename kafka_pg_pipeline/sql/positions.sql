@@ -6,7 +6,9 @@ WHERE stream = %(stream)s AND topic = %(topic)s
 ORDER BY partition
 
 -- name: fetch_pause
-SELECT reason, paused_by AS "by", paused_at AS since FROM {schema}.pause WHERE stream = %(stream)s
+-- A stream's pause is that of its windows too.
+SELECT reason, paused_by AS "by", paused_at AS since FROM {schema}.pause
+WHERE stream = split_part(%(stream)s, '@', 1)
 
 -- name: lock_stream
 -- Held by whoever adds positions or moves them by hand, until the transaction ends.
@@ -124,9 +126,11 @@ FROM pg_temp.kafka_pg_dead_letter
 ORDER BY partition, record_offset
 
 -- name: other_fillers
--- Other streams, and other topics of this one, whose rows are in the same table.
-SELECT DISTINCT stream, topic FROM {schema}.state
-WHERE target_oid = %(target_oid)s AND (stream, topic) <> (%(stream)s, %(topic)s)
+-- Other streams, and other topics of this one, whose rows are in the same table. A window is its
+-- stream's.
+SELECT DISTINCT split_part(stream, '@', 1) AS stream, topic FROM {schema}.state
+WHERE target_oid = %(target_oid)s
+  AND (split_part(stream, '@', 1), topic) <> (split_part(%(stream)s, '@', 1), %(topic)s)
 ORDER BY stream, topic
 
 -- name: insert_audit

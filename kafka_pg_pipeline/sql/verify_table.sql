@@ -10,6 +10,12 @@ JOIN {schema}.state AS state
    AND state.partition = letter.partition AND state.incarnation = letter.incarnation
 WHERE letter.stream = %(stream)s AND letter.topic = %(topic)s AND state.incarnation = 1
   AND letter.resolution IS DISTINCT FROM 'replayed'
+  -- Where rows have a key, a window may have made a row of what was rejected before.
+  AND NOT (%(has_keys)s AND EXISTS (
+      SELECT FROM {schema}.backfill JOIN {schema}.state AS covered ON covered.stream = backfill.name
+      WHERE backfill.stream = letter.stream AND backfill.topic = letter.topic
+        AND covered.topic = letter.topic AND covered.partition = letter.partition
+        AND covered.next_offset > letter.record_offset))
 
 -- name: replayed
 -- Replayed dead letters of which there is no row, since the last move of the position.

@@ -113,6 +113,10 @@ class Loaders:
         command = ("dead-letters", "replay", self._bench.name, "--all", "--json", *options)
         return self._start(failpoint, *command)
 
+    def backfill(self, failpoint: str | None = None, *options: str) -> Loader:
+        """Backfill windows of the bench's stream, in a process of its own."""
+        return self._start(failpoint, "backfill", self._bench.name, "--json", *options)
+
     def purge(self, failpoint: str | None = None) -> Loader:
         """Purge the bench's stream, in a process of its own."""
         return self._start(failpoint, "purge", self._bench.name, "--json")

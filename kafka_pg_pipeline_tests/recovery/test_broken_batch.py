@@ -7,6 +7,7 @@ import pytest
 from kafka import KafkaProducer
 
 from kafka_pg_pipeline.adapters.kafka.sockets import DIRECT
+from kafka_pg_pipeline_tests.backfilling import DAYS, beside
 from kafka_pg_pipeline_tests.cli.conftest import CommandLine
 from kafka_pg_pipeline_tests.fix_streams import Bench
 from kafka_pg_pipeline_tests.recovery.segments import StoredBatch, corrupt, find_batches
@@ -192,3 +193,30 @@ def test_a_range_that_makes_no_sense_is_refused(
     assert (refused.code, refused.out) == (2, "")
     assert said in refused.err
     assert bench.positions() == {0: 10, 1: 10, 2: 10}
+
+
+def test_a_window_is_skipped_by_its_name(command_line: CommandLine, bench: Bench) -> None:
+    bench.create_topic()
+    produce_thrice(bench)
+    oracle = set(bench.read_all())
+    batch = break_first_from(bench, 10)
+    broken = {(0, offset) for offset in range(batch.base_offset, batch.next_offset)}
+    command_line.use(bench)
+    side = beside(bench, "past")
+    today = (
+        "--from",
+        f"{DAYS[4]:%Y-%m-%d}",
+        "--to",
+        f"{DAYS[4] + 2 * (DAYS[4] - DAYS[3]):%Y-%m-%d}",
+    )
+    command = ("backfill", bench.name, *today, "--into", side.stream.table)
+    stopped = command_line.run(*command)
+    assert stopped.code == 1
+    skip = find_skip(stopped.err)
+    assert skip[1].startswith(f"{bench.name}@")
+    assert command_line.run(*skip).code == 0
+    assert command_line.run(*command).code == 0
+    assert landed(side) == oracle - broken
+    assert f"{len(broken)} offsets lost" in command_line.run("status").out
+    assert bench.positions() == {}
+    assert command_line.run("verify").code == 0

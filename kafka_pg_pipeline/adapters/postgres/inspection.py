@@ -1,7 +1,7 @@
 """Reads of the pipeline's own tables: status, and the invariants as SQL."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from psycopg2 import sql
@@ -120,13 +120,6 @@ class PostgresInspection:
             cursor.execute(statement, {**self._key, "run_ids": list(run_ids)})
             return int((cursor.fetchone() or (0,))[0])
 
-    def _is_shared(self, target: TargetTable) -> bool:
-        """Whether another topic or stream has filled the table too."""
-        statements = Statements("positions", self._primary.settings.schema_name)
-        with self._primary.transaction("look who fills the table") as cursor:
-            cursor.execute(statements["other_fillers"], {**self._key, "target_oid": target.oid})
-            return cursor.fetchone() is not None
-
     def count_letters(self, hours: int) -> LetterAccount:
         """Unresolved dead letters, and the records read in the last ``hours``."""
         statements = Statements("checks", self._primary.settings.schema_name)
@@ -146,15 +139,46 @@ class PostgresInspection:
         rows of replayed dead letters, where records overwrite or delete each other's.
         """
         queries, unchecked = self._queries_of_table(target)
-        return self._check({**self._queries_of_ledger(), **queries}, unchecked)
+        return self._check({**self._queries_of_ledger(), **queries}, self._key, unchecked)
 
     def verify_ledger(self) -> Verification:
         """As ``verify``, those invariants that the pipeline's own tables tell."""
-        return self._check(self._queries_of_ledger(), ())
+        return self._check(self._queries_of_ledger(), self._key)
 
     def verify_table(self, target: TargetTable | None) -> Verification:
         """As ``verify``, those invariants for which all rows of the table are read."""
-        return self._check(*self._queries_of_table(target))
+        queries, unchecked = self._queries_of_table(target)
+        return self._check(queries, self._key, unchecked)
+
+    def verify_window(self, name: str, target: TargetTable | None) -> Verification:
+        """As ``verify``, for the books of one window; ``target`` is the table that it fills.
+
+        How many rows there are is asked of all windows of a table at once.
+        """
+        # Where rows have a key, the live position and windows may both have had an offset.
+        bound = self._bind("verify_table", target) if self._mode.mode is Mode.APPEND else {}
+        queries = {known: bound[known] for known in ("twice", "replayed") if known in bound}
+        found = self._check({**self._queries_of_ledger(), **queries}, {**self._key, "stream": name})
+        return replace(
+            found,
+            findings=tuple(
+                replace(finding, description=f"window {name}: {finding.description}")
+                for finding in found.findings
+            ),
+        )
+
+    def verify_windows(self, target: TargetTable, uncovered: Sequence[OffsetRange]) -> Verification:
+        """Check the rows of all windows of a table, in the offsets that are theirs alone."""
+        bound = self._bind("verify_windows", target) if self._mode.mode is Mode.APPEND else {}
+        arguments = {
+            **self._key,
+            "table": str(target.name),
+            "partitions": [piece.partition for piece in uncovered],
+            "start_offsets": [piece.start_offset for piece in uncovered],
+            "end_offsets": [piece.end_offset for piece in uncovered],
+        }
+        unchecked = () if bound else tuple(load_queries("verify_windows"))
+        return self._check(bound, arguments, unchecked)
 
     def _queries_of_ledger(self) -> Mapping[str, sql.Composed]:
         return dict(_named("verify", Statements("verify", self._primary.settings.schema_name)))
@@ -163,29 +187,46 @@ class PostgresInspection:
         self, target: TargetTable | None
     ) -> tuple[Mapping[str, sql.Composed], tuple[str, ...]]:
         """What can be asked of the table, and the names of what cannot."""
+        queries = self._bind("verify_table", target)
+        if not queries:
+            return {}, tuple(load_queries("verify_table"))
+        unchecked = () if self._mode.mode is Mode.APPEND else ("row_counts", "replayed")
+        return {name: queries[name] for name in queries if name not in unchecked}, unchecked
+
+    def _bind(self, file: str, target: TargetTable | None) -> Mapping[str, sql.Composed]:
+        """The file's queries for the table; none where its rows do not tell whose they are."""
         offset_columns = target.offset_columns if target else None
         if target is None or offset_columns is None or self._is_shared(target):
-            return {}, tuple(load_queries("verify_table"))
+            return {}
         partition, offset = offset_columns
-        bound = Statements(
-            "verify_table",
+        statements = Statements(
+            file,
             self._primary.settings.schema_name,
             target=target_identifier(target.name),
             partition=sql.Identifier(partition),
             offset=sql.Identifier(offset),
         )
-        unchecked = () if self._mode.mode is Mode.APPEND else ("row_counts", "replayed")
-        queries = dict(_named("verify_table", bound))
-        return {name: queries[name] for name in queries if name not in unchecked}, unchecked
+        return dict(_named(file, statements))
+
+    def _is_shared(self, target: TargetTable) -> bool:
+        """Whether another topic or stream has filled the table too."""
+        statements = Statements("positions", self._primary.settings.schema_name)
+        with self._primary.transaction("look who fills the table") as cursor:
+            cursor.execute(statements["other_fillers"], {**self._key, "target_oid": target.oid})
+            return cursor.fetchone() is not None
 
     def _check(
-        self, queries: Mapping[str, sql.Composed], unchecked: tuple[str, ...]
+        self,
+        queries: Mapping[str, sql.Composed],
+        arguments: Mapping[str, Any],
+        unchecked: tuple[str, ...] = (),
     ) -> Verification:
         findings: list[Finding] = []
-        with self._primary.transaction("verify the stream", statements=len(queries)) as cursor:
+        arguments = {**arguments, "has_keys": self._mode.mode is not Mode.APPEND}
+        with self._primary.transaction("verify the stream", statements=1 + len(queries)) as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
             for name, query in queries.items():
-                cursor.execute(query, self._key)
+                cursor.execute(query, arguments)
                 findings += [
                     Finding(name, self._key["topic"], row["partition"], row["at"], row["finding"])
                     for row in rows_of(cursor)

@@ -21,7 +21,7 @@ from kafka_pg_pipeline.adapters.postgres.staging import target_identifier
 from kafka_pg_pipeline.domain.modes import Mode, WriteMode
 from kafka_pg_pipeline.domain.offsets import OffsetRange, TopicSnapshot
 from kafka_pg_pipeline.domain.pauses import Pause
-from kafka_pg_pipeline.domain.tables import TargetTable
+from kafka_pg_pipeline.domain.tables import TableName, TargetTable
 from kafka_pg_pipeline.errors import ConfigurationError
 
 
@@ -59,9 +59,13 @@ class PauseChange:
 class OperatorMoves:
     """Moves of one stream on one topic, over a connection that the caller owns."""
 
-    def __init__(self, primary: Primary, *, stream: str, topic: str, mode: WriteMode) -> None:
+    def __init__(
+        self, primary: Primary, *, stream: str, topic: str, table: TableName, mode: WriteMode
+    ) -> None:
         self._primary = primary
         self._mode = mode
+        self._table = str(table)
+        self._backfills = Statements("backfills", primary.settings.schema_name)
         self._moves = Statements("moves", primary.settings.schema_name)
         self._positions = Statements("positions", primary.settings.schema_name)
         self._key = {"stream": stream, "topic": topic}
@@ -77,7 +81,8 @@ class OperatorMoves:
         """Set the next offsets of some partitions.
 
         Moving back on an append table deletes the rows of the range in the same transaction,
-        which needs the partition and offset columns and a topic that was never created again. Where
+        which needs the partition and offset columns and a topic that was never created again; those
+        that a backfill has loaded there are among them, and become the live position's. Where
         rows have a key, records are applied once more, and end where they ended. The dead letters
         of the range go in any case: their records are judged anew.
 
@@ -100,8 +105,10 @@ class OperatorMoves:
                 Move(partition, states[partition]["next_offset"], after)
                 for partition, after in sorted(next_offsets.items())
             )
-            if self._mode.mode is Mode.APPEND and not allow_duplicates:
-                moves = self._delete_rows(cursor, moves, states, target)
+            if self._mode.mode is Mode.APPEND:
+                if not allow_duplicates:
+                    moves = self._delete_rows(cursor, moves, states, target)
+                self._lower_windows(cursor, moves)
             self._delete_dead_letters(cursor, moves, states)
             self._move(cursor, {move.partition: move.after for move in moves}, "reset")
             self._audit(cursor, "reset", moves)
@@ -133,19 +140,23 @@ class OperatorMoves:
         with self._primary.transaction("accept the topic", rehearsal=rehearsal) as cursor:
             states = self._lock(cursor)
             cursor.execute(self._moves["forget"], self._key)
+            cursor.execute(self._moves["highest_incarnation"], self._key)
+            known = int((cursor.fetchone() or (0,))[0])
             cursor.execute(
                 self._moves["start_incarnation"],
                 {
                     **self._key,
                     "cluster_id": snapshot.identity.cluster_id,
                     "topic_id": snapshot.identity.topic_id,
-                    "incarnation": 1 + _highest(states, "incarnation"),
+                    "incarnation": 1 + max(known, _highest(states, "incarnation")),
                     "epoch": 1 + _highest(states, "epoch"),
                     "partitions": [bounds.partition for bounds in snapshot.partitions],
                     "start_offsets": [bounds.begin_offset for bounds in snapshot.partitions],
                     "reason": "accept-topic",
                 },
             )
+            cursor.execute(self._moves["lock_windows"], self._key)
+            cursor.execute(self._moves["fence_windows"], {**self._key, "reason": "accept-topic"})
             moves = tuple(
                 Move(
                     bounds.partition,
@@ -192,6 +203,7 @@ class OperatorMoves:
             before = self._fetch_pause(cursor)
             if before is not None:
                 return PauseChange(before, before)
+            cursor.execute(self._moves["lock_windows"], self._key)
             cursor.execute(self._moves["pause"], {**self._key, "why": why})
             cursor.execute(self._moves["raise_epochs"], {**self._key, "reason": "pause"})
             self._audit(cursor, "pause", (), reason=why)
@@ -204,6 +216,7 @@ class OperatorMoves:
             before = self._fetch_pause(cursor)
             if before is None:
                 return PauseChange(None, None)
+            cursor.execute(self._moves["lock_windows"], self._key)
             cursor.execute(self._moves["resume"], self._key)
             cursor.execute(self._moves["raise_epochs"], {**self._key, "reason": "resume"})
             self._audit(cursor, "resume", (), reason=before.reason)
@@ -283,6 +296,22 @@ class OperatorMoves:
             )
             deleted[move.partition] = cursor.rowcount
         return tuple(replace(move, deleted_rows=deleted.get(move.partition, 0)) for move in moves)
+
+    def _lower_windows(self, cursor: Cursor, moves: tuple[Move, ...]) -> None:
+        """Take from the windows of the stream's own table what the position will load again."""
+        back = {move.partition: move.after for move in moves if move.is_back}
+        if not back:
+            return
+        cursor.execute(self._moves["lock_windows"], self._key)
+        cursor.execute(
+            self._backfills["lower"],
+            {
+                **self._key,
+                "table": self._table,
+                "partitions": list(back),
+                "next_offsets": list(back.values()),
+            },
+        )
 
     def _delete_dead_letters(
         self, cursor: Cursor, moves: tuple[Move, ...], states: Mapping[int, Mapping[str, Any]]

@@ -22,10 +22,14 @@ PAUSES_SINCE = 3
 
 
 class PostgresPositions:
-    """Positions of one stream on one topic, over a connection that the caller owns."""
+    """Positions of one stream on one topic, over a connection that the caller owns.
 
-    def __init__(self, primary: Primary, *, stream: str, topic: str) -> None:
+    ``incarnation`` is the topic's where the stream has no position yet.
+    """
+
+    def __init__(self, primary: Primary, *, stream: str, topic: str, incarnation: int = 1) -> None:
         self._primary = primary
+        self._incarnation = incarnation
         self._statements = Statements("positions", primary.settings.schema_name)
         self._key = {"stream": stream, "topic": topic}
 
@@ -87,7 +91,9 @@ class PostgresPositions:
                 **self._key,
                 "cluster_id": identity.cluster_id,
                 "topic_id": identity.topic_id,
-                "incarnation": max((position.incarnation for position in known), default=1),
+                "incarnation": max(
+                    (position.incarnation for position in known), default=self._incarnation
+                ),
                 "epoch": max((position.epoch for position in known), default=1),
                 "partitions": partitions,
                 "start_offsets": [start_offsets[partition] for partition in partitions],

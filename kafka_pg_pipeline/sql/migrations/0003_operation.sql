@@ -28,7 +28,9 @@ CREATE TABLE {schema}.backfill (
     table_name text NOT NULL,
     window_start timestamptz NOT NULL,
     window_end timestamptz NOT NULL CHECK (window_end > window_start),
-    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    -- When a run last came to the window's end.
+    completed_at timestamptz
 );
 CREATE INDEX backfill_stream ON {schema}.backfill (stream, topic, window_start);
 
