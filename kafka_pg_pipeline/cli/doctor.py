@@ -1,6 +1,5 @@
 """``kafka-pg doctor``: examines what the pipeline stands on."""
 
-import os
 from collections.abc import Iterator
 from itertools import chain
 
@@ -18,10 +17,10 @@ from kafka_pg_pipeline.assembly.doctor import (
     fetch_stuck_backends,
     terminate_backend,
 )
-from kafka_pg_pipeline.assembly.endpoints import Endpoints, resolve_endpoints
+from kafka_pg_pipeline.assembly.endpoints import Endpoints
 from kafka_pg_pipeline.cli.configuration import (
     describe_source,
-    keep_server_secrets,
+    find_endpoints,
     read_configuration,
     select_streams,
 )
@@ -87,9 +86,7 @@ def doctor_command(
 
 
 def _resolve(loaded: LoadedSettings) -> Endpoints:
-    endpoints = resolve_endpoints(loaded.settings, os.environ)
-    keep_server_secrets(endpoints.kafka, endpoints.postgres, endpoints.schema_registry)
-    return endpoints
+    return find_endpoints(loaded)
 
 
 def _examine(

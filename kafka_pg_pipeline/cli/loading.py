@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from kafka_pg_pipeline.assembly.outcomes import noting_outcome
 from kafka_pg_pipeline.assembly.overview import fetch_next_offsets
 from kafka_pg_pipeline.assembly.session import StreamSession, open_session
-from kafka_pg_pipeline.cli.configuration import Pipeline
+from kafka_pg_pipeline.cli.configuration import Pipeline, use_configuration
 from kafka_pg_pipeline.cli.failures import tell_failure
 from kafka_pg_pipeline.cli.output import note
 from kafka_pg_pipeline.cli.progress import LoadProgress
@@ -16,7 +16,7 @@ from kafka_pg_pipeline.cli.stopping import StopRequest
 from kafka_pg_pipeline.cli.streams import new_run_id
 from kafka_pg_pipeline.domain.planning import LoadPlan
 from kafka_pg_pipeline.domain.reports import LoadReport
-from kafka_pg_pipeline.errors import PipelineError, TransientError
+from kafka_pg_pipeline.errors import AuthenticationError, PipelineError, TransientError
 from kafka_pg_pipeline.pipeline.plan import freeze_plan
 from kafka_pg_pipeline.settings.models import StreamSettings
 
@@ -141,6 +141,7 @@ class EndlessLoad:
         self._show = show
         self._listener = listener
         self._debug = debug
+        self._next_renewal = 0.0
         self.positions: dict[str, Mapping[int, int]] = {}
 
     def run(self) -> list[PipelineError]:
@@ -201,8 +202,23 @@ class EndlessLoad:
             limits = replace(limits, max_seconds=self._within_deadline(seconds or float("inf")))
         return load_session(turn.opened, limits=limits, stop=self._stop, show=self._show)
 
+    def _renew_endpoints(self, error: PipelineError) -> bool:
+        """Ask Aiven again, where it named the servers; whether a login may work now."""
+        if self._pipeline.endpoints.lookup is None or time.monotonic() < self._next_renewal:
+            return False
+        self._next_renewal = time.monotonic() + _LONGEST_PAUSE_SECONDS
+        try:
+            self._pipeline = use_configuration(self._pipeline.loaded)
+        except PipelineError as failure:
+            tell_failure(failure, debug=self._debug)
+        return isinstance(error, AuthenticationError)
+
     def _face(self, turn: _Turn, error: PipelineError) -> None:
         turn.close()
+        renewed = self._renew_endpoints(error)
+        if renewed and not turn.faults:
+            turn.faults += 1
+            return
         if not isinstance(error, TransientError):
             turn.error = error
             tell_failure(error, debug=self._debug, stream=turn.name)
