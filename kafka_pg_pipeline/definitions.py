@@ -9,6 +9,12 @@ import os
 
 import dagster as dg
 
+from kafka_pg_pipeline.orchestration.aiven import (
+    build_check_job,
+    build_check_schedule,
+    build_service_checks,
+    build_service_specs,
+)
 from kafka_pg_pipeline.orchestration.alerts import build_alert_sensor
 from kafka_pg_pipeline.orchestration.assets import build_table_assets, build_topic_specs
 from kafka_pg_pipeline.orchestration.jobs import build_kafka_to_postgres, build_load_jobs
@@ -46,10 +52,18 @@ def build_definitions(loaded: LoadedSettings) -> dg.Definitions:
     sensors = [sensor] if load_jobs else []
     if loaded.settings.alerts.webhook is not None:
         sensors.append(build_alert_sensor(streams, status))
+    schedules = build_schedules(kafka_to_postgres, together, purge, load_jobs, streams.by_name)
+    services = build_service_specs(loaded.settings.aiven)
+    checks = build_service_checks(loaded.settings.aiven)
+    if checks:
+        check_job = build_check_job(checks)
+        jobs.append(check_job)
+        schedules.append(build_check_schedule(check_job))
     return dg.Definitions(
-        assets=[*build_topic_specs(streams.by_name), *assets.values()],
+        assets=[*build_topic_specs(streams.by_name), *services, *assets.values()],
+        asset_checks=checks,
         jobs=[*jobs, purge],
-        schedules=build_schedules(kafka_to_postgres, together, purge, load_jobs, streams.by_name),
+        schedules=schedules,
         sensors=sensors,
         resources=resources,
         # Also for runs launched on the assets themselves: a process for each op would cost more

@@ -98,6 +98,7 @@ class Service:
     max_connections: int | None = None
     version: str = ""
     updates: tuple[MaintenanceUpdate, ...] = ()
+    maintenance_window: str = ""
     notices: tuple[str, ...] = ()
 
     @property

@@ -49,6 +49,7 @@ def parse_service(raw: Any) -> Service | None:
         max_connections=_number(metadata.get("max_connections")),
         version=_text(metadata.get("pg_version")) or _text(metadata.get("kafka_version")),
         updates=tuple(map(_update, _objects(_object(found.get("maintenance")).get("updates")))),
+        maintenance_window=_window(_object(found.get("maintenance"))),
         notices=tuple(
             filter(
                 None,
@@ -141,6 +142,10 @@ def _update(raw: Mapping[str, Any]) -> MaintenanceUpdate:
         parse_time(raw.get("start_at")) or parse_time(raw.get("start_after")),
         parse_time(raw.get("deadline")),
     )
+
+
+def _window(raw: Mapping[str, Any]) -> str:
+    return " ".join(filter(None, (_text(raw.get("dow")), _text(raw.get("time"))[:5])))
 
 
 def _switches(config: Mapping[str, Any]) -> Iterator[tuple[str, bool]]:
