@@ -44,7 +44,6 @@ def build_definitions(loaded: LoadedSettings) -> dg.Definitions:
         build_replay_job(streams),
         *build_move_jobs(streams),
     ]
-    purge = build_purge_job(streams, loaded.settings.retention, [job.name for job in jobs])
     starts_on = os.environ.get("KAFKA_PG_START_SENSORS") == "1"
     status = dg.DefaultSensorStatus.RUNNING if starts_on else dg.DefaultSensorStatus.STOPPED
     interval = loaded.settings.sensor.interval_seconds
@@ -52,13 +51,13 @@ def build_definitions(loaded: LoadedSettings) -> dg.Definitions:
     sensors = [sensor] if load_jobs else []
     if loaded.settings.alerts.webhook is not None:
         sensors.append(build_alert_sensor(streams, status))
-    schedules = build_schedules(kafka_to_postgres, together, purge, load_jobs, streams.by_name)
     services = build_service_specs(loaded.settings.aiven)
     checks = build_service_checks(loaded.settings.aiven)
-    if checks:
-        check_job = build_check_job(checks)
-        jobs.append(check_job)
-        schedules.append(build_check_schedule(check_job))
+    check_job = build_check_job(checks) if checks else None
+    jobs += [check_job] if check_job else []
+    purge = build_purge_job(streams, loaded.settings.retention, [job.name for job in jobs])
+    schedules = build_schedules(kafka_to_postgres, together, purge, load_jobs, streams.by_name)
+    schedules += [build_check_schedule(check_job)] if check_job else []
     return dg.Definitions(
         assets=[*build_topic_specs(streams.by_name), *services, *assets.values()],
         asset_checks=checks,

@@ -17,6 +17,7 @@ import psycopg2
 import pytest
 from confluent_kafka.admin import (
     AdminClient,
+    NewTopic,
     ScramCredentialInfo,
     ScramMechanism,
     UserScramCredentialUpsertion,
@@ -41,6 +42,7 @@ from kafka_pg_pipeline_tests.waiting import wait_until
 
 _SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 DATABASE = "defaultdb"
+PROBE = "probe"
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,10 @@ class TlsKafka:
     @property
     def plain(self) -> KafkaSettings:
         return KafkaSettings(bootstrap_servers=self.server.bootstrap_servers)
+
+    def create_topic(self, topic: str, partitions: int = 1) -> None:
+        admin = AdminClient({"bootstrap.servers": self.server.bootstrap_servers})
+        admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(30)
 
     def set_password(self, user: str, password: str) -> None:
         admin = AdminClient({"bootstrap.servers": self.server.bootstrap_servers})
@@ -138,6 +144,7 @@ def tls_kafka(
         kafka = TlsKafka(server, mtls_port, sasl_port, expired_port)
         kafka.set_password("avnadmin", KAFKA_PASSWORD)
         kafka.set_password("etl", ETL_PASSWORD)
+        kafka.create_topic(PROBE)
         yield kafka
 
 
