@@ -34,7 +34,7 @@ def pooled_postgres(
     postgres: PostgresSettings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PostgresSettings]:
     """The session's PostgreSQL through PgBouncer; skips where there is none, but never in CI."""
-    program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    program = find_pgbouncer()
     if program is None:
         verdict = pytest.fail if os.environ.get("CI") else pytest.skip
         verdict("PgBouncer is not installed (apt-get install pgbouncer)")
@@ -52,6 +52,11 @@ def pooled_postgres(
             yield pooled
         finally:
             child.terminate()
+
+
+def find_pgbouncer() -> str | None:
+    """The program, where it is installed."""
+    return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
 
 
 def _configure(postgres: PostgresSettings, listen_port: int) -> str:

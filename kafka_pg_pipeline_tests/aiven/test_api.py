@@ -306,7 +306,7 @@ def test_what_a_service_is_like_is_read(ask: Ask) -> None:
     assert kafka.switches["kafka_sasl_mechanisms.scram_sha_256"]
     ends = kafka.find_user("etl").certificate_ends  # type: ignore[union-attr]
     assert ends is not None
-    assert ends.year == 2028
+    assert ends.year == 2099
 
 
 def test_partitions_are_a_number_or_a_list(ask: Ask, aiven: AivenServer) -> None:
