@@ -28,6 +28,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="version of Apache Kafka that the suite starts (3.0.0 runs with ZooKeeper)",
     )
     parser.addoption(
+        "--reader",
+        default="kafka-python",
+        choices=["kafka-python", "confluent"],
+        help="client that reads records wherever a test does not name one",
+    )
+    parser.addoption(
         "--soak-seconds",
         type=float,
         default=20.0,

@@ -20,7 +20,8 @@ from typing import Any
 
 import click
 import psycopg2
-from confluent_kafka import Producer
+from confluent_kafka import Consumer, Producer
+from confluent_kafka import TopicPartition as ConfluentPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 from kafka import KafkaConsumer, TopicPartition
 from rich.console import Console
@@ -98,6 +99,27 @@ def read_only(bootstrap_servers: str, records: int, partitions: int) -> tuple[in
     return count, seconds
 
 
+def read_only_confluent(bootstrap_servers: str, records: int, partitions: int) -> tuple[int, float]:
+    consumer = Consumer(
+        {
+            "bootstrap.servers": bootstrap_servers,
+            "group.id": "bench",
+            "enable.auto.commit": False,
+            "auto.offset.reset": "error",
+            "isolation.level": "read_committed",
+            "fetch.queue.backoff.ms": 10,
+        }
+    )
+    consumer.assign([ConfluentPartition(TOPIC, number, 0) for number in range(partitions)])
+    count, started = 0, time.monotonic()
+    while count < records:
+        for message in consumer.consume(5_000, 1.0):
+            count += message.value() is not None
+    seconds = time.monotonic() - started
+    consumer.close()
+    return count, seconds
+
+
 def copy_only(dsn: dict[str, Any], records: int) -> tuple[int, float]:
     lines = "".join(
         f"{n}\tcategory-{n % 17}\t{n % 1000}.{n % 97:02d}\t2026-01-01T00:00:00Z\n"
@@ -144,11 +166,13 @@ def naive_inserts(
     return count, seconds
 
 
-def load(environment: dict[str, str], number: int) -> tuple[int, float, int]:
+def load(environment: dict[str, str], number: int, reader: str) -> tuple[int, float, int]:
     """``kafka-pg load`` of a new stream; rows, the loader's seconds, peak memory in bytes."""
-    configuration = Path(environment["KAFKA_PG_HOME"]) / f"bench_{number}.yaml"
+    name = f"bench_{reader.replace('-', '_')}_{number}"
+    configuration = Path(environment["KAFKA_PG_HOME"]) / f"{name}.yaml"
     configuration.write_text(
-        f"streams:\n  bench_{number}:\n    topic: {TOPIC}\n    table: public.bench_{number}\n"
+        f"kafka: {{reader: {reader}}}\n"
+        f"streams:\n  {name}:\n    topic: {TOPIC}\n    table: public.{name}\n"
         "    metadata: [partition, offset]\n"
     )
     command = [sys.executable, "-m", "kafka_pg_pipeline", "load", "--json", "-c", configuration]
@@ -166,7 +190,15 @@ def load(environment: dict[str, str], number: int) -> tuple[int, float, int]:
     return streams[0]["rows"], streams[0]["seconds"], peak
 
 
-CONTENDERS = ("load", "read", "copy", "naive")
+READERS = {"load": "kafka-python", "load-fast": "confluent"}
+CONTENDERS = ("load", "read", "load-fast", "read-fast", "copy", "naive")
+RATIOS = (
+    ("load", "read"),
+    ("load-fast", "read-fast"),
+    ("load-fast", "load"),
+    ("load", "copy"),
+    ("load", "naive"),
+)
 
 
 def measure(
@@ -194,11 +226,12 @@ def run_contender(
     }
     servers = endpoints.bootstrap_servers
     environment = {**endpoints.environment(), "KAFKA_PG_HOME": os.environ["KAFKA_PG_HOME"]}
-    if name == "load":
-        rows, seconds, peak = load(environment, number)
+    if name in READERS:
+        rows, seconds, peak = load(environment, number, READERS[name])
         return {"rows": rows, "seconds": seconds, "peak": peak}
     plain: dict[str, Callable[[], tuple[int, float]]] = {
         "read": lambda: read_only(servers, records, partitions),
+        "read-fast": lambda: read_only_confluent(servers, records, partitions),
         "copy": lambda: copy_only(dsn, records),
         "naive": lambda: naive_inserts(servers, dsn, partitions),
     }
@@ -264,8 +297,10 @@ def show(
     rounds: int,
 ) -> None:
     titles = {
-        "load": "kafka-pg load, append",
+        "load": "kafka-pg load, append, kafka-python",
         "read": "kafka-python, reading alone",
+        "load-fast": "kafka-pg load, append, confluent",
+        "read-fast": "confluent-kafka, reading alone",
         "copy": "COPY alone, text made before",
         "naive": f"naive INSERT loop, {NAIVE_RECORDS:,} records",
     }
@@ -280,11 +315,10 @@ def show(
         f"{os.cpu_count()} cores, Python {platform.python_version()}"
     )
     console.print(table)
-    if "load" in results and "read" in results:
-        speed = {name: rows / seconds for name, (rows, seconds, _) in results.items()}
-        for other in ("read", "copy", "naive"):
-            if other in speed:
-                console.print(f"load / {other}: {speed['load'] / speed[other]:.2f}")
+    speed = {name: rows / seconds for name, (rows, seconds, _) in results.items()}
+    for ours, other in RATIOS:
+        if ours in speed and other in speed:
+            console.print(f"{ours} / {other}: {speed[ours] / speed[other]:.2f}")
 
 
 if __name__ == "__main__":

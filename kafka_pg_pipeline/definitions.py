@@ -17,6 +17,8 @@ from kafka_pg_pipeline.orchestration.aiven import (
 )
 from kafka_pg_pipeline.orchestration.alerts import build_alert_sensor
 from kafka_pg_pipeline.orchestration.assets import build_table_assets, build_topic_specs
+from kafka_pg_pipeline.orchestration.checks import build_checks
+from kafka_pg_pipeline.orchestration.follow import FOLLOW_SECONDS, build_follow_job
 from kafka_pg_pipeline.orchestration.jobs import build_kafka_to_postgres, build_load_jobs
 from kafka_pg_pipeline.orchestration.moves import build_move_jobs
 from kafka_pg_pipeline.orchestration.purge import build_purge_job
@@ -37,30 +39,36 @@ def build_definitions(loaded: LoadedSettings) -> dg.Definitions:
     load_jobs = build_load_jobs(streams, assets)
     resources = build_resources(loaded, os.environ)
     together = build_together_job(streams, resources)
+    looking = loaded.settings.sensor
+    follow = build_follow_job(streams, resources, looking.follow_seconds or FOLLOW_SECONDS)
+    checks = build_checks(streams)
     jobs = [
         kafka_to_postgres,
         together,
+        follow,
         *load_jobs.values(),
         build_replay_job(streams),
         *build_move_jobs(streams),
+        *checks.jobs.values(),
     ]
     starts_on = os.environ.get("KAFKA_PG_START_SENSORS") == "1"
     status = dg.DefaultSensorStatus.RUNNING if starts_on else dg.DefaultSensorStatus.STOPPED
-    interval = loaded.settings.sensor.interval_seconds
-    sensor = build_sensor(load_jobs, together, streams.by_name, status, interval)
+    sensor = build_sensor(load_jobs, together, follow, streams.by_name, status, looking)
     sensors = [sensor] if load_jobs else []
     if loaded.settings.alerts.webhook is not None:
         sensors.append(build_alert_sensor(streams, status))
     services = build_service_specs(loaded.settings.aiven)
-    checks = build_service_checks(loaded.settings.aiven)
-    check_job = build_check_job(checks) if checks else None
+    service_checks = build_service_checks(loaded.settings.aiven)
+    check_job = build_check_job(service_checks) if service_checks else None
     jobs += [check_job] if check_job else []
     purge = build_purge_job(streams, loaded.settings.retention, [job.name for job in jobs])
-    schedules = build_schedules(kafka_to_postgres, together, purge, load_jobs, streams.by_name)
+    schedules = build_schedules(
+        kafka_to_postgres, together, purge, checks, load_jobs, streams.by_name
+    )
     schedules += [build_check_schedule(check_job)] if check_job else []
     return dg.Definitions(
         assets=[*build_topic_specs(streams.by_name), *services, *assets.values()],
-        asset_checks=checks,
+        asset_checks=[*checks.definitions, *service_checks],
         jobs=[*jobs, purge],
         schedules=schedules,
         sensors=sensors,

@@ -1,6 +1,8 @@
 """The configuration file of a bench, for the product run as a program."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import yaml
@@ -10,12 +12,22 @@ from kafka_pg_pipeline_tests.fix_streams import Bench
 PASSWORD_VARIABLE = "BENCH_PASSWORD"
 
 
-def write_file(path: Path, *benches: Bench, **streams: dict[str, Any]) -> None:
-    """The configuration file of the benches; keyword arguments add to a stream's section."""
+def write_file(
+    path: Path,
+    *benches: Bench,
+    sections: Mapping[str, Any] = MappingProxyType({}),
+    **streams: dict[str, Any],
+) -> None:
+    """The configuration file of the benches.
+
+    Other keyword arguments add to a stream's section, ``sections`` to the file.
+    """
     kafka, postgres = benches[0].endpoints.kafka, benches[0].endpoints.postgres
     document = {
+        **sections,
         "kafka": {
             "bootstrap_servers": kafka.bootstrap_servers,
+            "reader": kafka.reader,
             "request_timeout_seconds": kafka.request_timeout_seconds,
         },
         "postgres": {

@@ -36,12 +36,16 @@ def kafka_distribution(pytestconfig: pytest.Config) -> KafkaDistribution:
 
 @pytest.fixture(scope="session")
 def kafka(
-    kafka_distribution: KafkaDistribution, tmp_path_factory: pytest.TempPathFactory
+    kafka_distribution: KafkaDistribution,
+    tmp_path_factory: pytest.TempPathFactory,
+    pytestconfig: pytest.Config,
 ) -> Iterator[KafkaSettings]:
     directory = tmp_path_factory.mktemp("kafka")
     server = KafkaServer(directory, distribution=kafka_distribution, die_with_parent=True)
     with server.start():
-        yield KafkaSettings(bootstrap_servers=server.bootstrap_servers)
+        yield KafkaSettings(
+            bootstrap_servers=server.bootstrap_servers, reader=pytestconfig.getoption("--reader")
+        )
 
 
 @pytest.fixture(scope="session")
@@ -75,6 +79,13 @@ def own_postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresS
     server = PostgresServer(directory, settings=TRANSACTION_SETTINGS, die_with_parent=True)
     with server.start():
         yield server
+
+
+@pytest.fixture
+def own_kafka_settings(own_kafka: KafkaServer, pytestconfig: pytest.Config) -> KafkaSettings:
+    """Settings that reach it."""
+    reader = pytestconfig.getoption("--reader")
+    return KafkaSettings(bootstrap_servers=own_kafka.bootstrap_servers, reader=reader)
 
 
 def postgres_settings(server: PostgresServer, **changes: object) -> PostgresSettings:

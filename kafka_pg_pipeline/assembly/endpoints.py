@@ -1,7 +1,7 @@
 """Which Kafka and which PostgreSQL: the file, then Aiven, the environment, the local stack."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
@@ -42,7 +42,8 @@ FindStack = Callable[[], LocalEndpoints | None]
 class Endpoints:
     """Both servers, completely named, and who named each; the registry where one is named.
 
-    ``lookup`` is there where Aiven was asked; told to forget, it asks again.
+    ``lookup`` and ``look_again`` are there where Aiven was asked: told to forget, the one asks
+    again when it is next needed; the other asks at once, and raises as ``resolve_endpoints`` does.
     """
 
     kafka: KafkaSettings
@@ -51,6 +52,7 @@ class Endpoints:
     postgres_named_by: str
     schema_registry: SchemaRegistrySettings = field(default_factory=SchemaRegistrySettings)
     lookup: AivenLookup | None = field(default=None, repr=False, compare=False)
+    look_again: Callable[[], "Endpoints"] | None = field(default=None, repr=False, compare=False)
 
     @property
     def kafka_is_local(self) -> bool:
@@ -104,8 +106,16 @@ def resolve_endpoints(
     kafka, kafka_named_by = _resolve_kafka(settings, environment, find_stack, lookup)
     postgres, postgres_named_by = _resolve_postgres(settings, environment, find_stack, lookup)
     registry = _resolve_registry(settings, environment, lookup)
-    asked = lookup if asks_aiven(settings) else None
-    return Endpoints(kafka, postgres, kafka_named_by, postgres_named_by, registry, asked)
+    found = Endpoints(kafka, postgres, kafka_named_by, postgres_named_by, registry)
+    if not asks_aiven(settings):
+        return found
+    asked = lookup
+
+    def look_again() -> Endpoints:
+        asked.forget()
+        return resolve_endpoints(settings, environment, find_stack, asked)
+
+    return replace(found, lookup=asked, look_again=look_again)
 
 
 def asks_aiven(settings: PipelineSettings) -> bool:

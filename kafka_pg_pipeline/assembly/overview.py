@@ -221,11 +221,12 @@ def fetch_overview(session: StreamSession) -> StreamOverview:
         lag=lag,
         problem=problem,
         pause=session.fetch_pause(),
-        failure=_fetch_failure(session),
+        failure=fetch_failure(session),
     )
 
 
-def _fetch_failure(session: StreamSession) -> StreamFailure | None:
+def fetch_failure(session: StreamSession) -> StreamFailure | None:
+    """Why the stream's last run failed; None where it did not."""
     if not session.has_applied(FAILURES_SINCE):
         return None
     return session.failures.fetch([session.name]).get(session.name)

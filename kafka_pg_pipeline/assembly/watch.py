@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kafka_pg_pipeline.adapters.kafka.inspector import KafkaInspector
 from kafka_pg_pipeline.adapters.postgres.connection import Primary
@@ -40,7 +40,7 @@ _KAFKA_SECONDS = 6.0
 class StreamLook:
     """What one look at a stream saw; ``trouble`` says why there was nothing to see.
 
-    Of a stream that somebody has ``paused`` nothing else is looked at.
+    ``paused`` says who has paused the stream, if anybody has.
 
     ``position`` is the sum over the partitions. ``readable`` counts offsets past it that may be
     loaded now, ``blocked`` those behind an open transaction. ``concern`` is what needs a run
@@ -113,8 +113,7 @@ class Watch:
         if self._clock() > self._deadline:
             return StreamLook(name, trouble="not looked at, the time of this look is over")
         try:
-            if paused := self._fetch_pause(name, stream):
-                return StreamLook(name, paused=paused)
+            paused = self._fetch_pause(name, stream)
             positions = self._fetch_positions(name, stream)
             snapshot = self._inspectors[stream.isolation].fetch_snapshot(stream.topic)
         except TopicUnavailableError as error:
@@ -124,7 +123,7 @@ class Watch:
             return StreamLook(name, trouble=str(error))
         except PipelineError as error:
             return StreamLook(name, trouble=str(error))
-        return judge(name, stream, snapshot, positions)
+        return replace(judge(name, stream, snapshot, positions), paused=paused)
 
     def fetch_seconds_since_commit(
         self, name: str, stream: StreamSettings, run_id: str

@@ -1,18 +1,19 @@
 """``kafka-pg load``: the loader without Dagster, with the same code and the same ledger."""
 
 import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import click
 
+from kafka_pg_pipeline.assembly.following import Following
+from kafka_pg_pipeline.assembly.loading import Limits, Loaded, load_session, plan_session
+from kafka_pg_pipeline.assembly.session import open_session
 from kafka_pg_pipeline.cli.arguments import streams_argument
 from kafka_pg_pipeline.cli.configuration import Pipeline, open_pipeline
 from kafka_pg_pipeline.cli.failures import INTERRUPTED, SUCCESS, exit_code_of, tell_failure
 from kafka_pg_pipeline.cli.invocation import Invocation, json_option, shared_options
-from kafka_pg_pipeline.cli.loading import EndlessLoad, Limits, Loaded, load_stream
 from kafka_pg_pipeline.cli.output import (
     count_of,
     format_bytes,
@@ -24,8 +25,9 @@ from kafka_pg_pipeline.cli.output import (
     print_line,
     to_plain,
 )
-from kafka_pg_pipeline.cli.progress import LoadProgress, shown_progress
+from kafka_pg_pipeline.cli.progress import shown_progress
 from kafka_pg_pipeline.cli.stopping import StopRequest
+from kafka_pg_pipeline.cli.streams import new_run_id
 from kafka_pg_pipeline.domain.reports import LoadReport, Outcome
 from kafka_pg_pipeline.errors import PipelineError
 from kafka_pg_pipeline.settings.models import StreamSettings
@@ -94,17 +96,7 @@ def _load_now(
         if stop.is_set():
             break
         try:
-            loaded = stop.run(
-                partial(
-                    load_stream,
-                    pipeline,
-                    name,
-                    stream,
-                    limits=limits,
-                    stop=stop,
-                    show=shown_progress,
-                )
-            )
+            loaded = stop.run(partial(_load_stream, pipeline, name, stream, limits, stop))
         except PipelineError as error:
             errors.append(error)
             tell_failure(error, debug=invocation.debug, stream=name)
@@ -120,6 +112,14 @@ def _load_now(
     return INTERRUPTED if stop.is_set() else exit_code_of(errors)
 
 
+def _load_stream(
+    pipeline: Pipeline, name: str, stream: StreamSettings, limits: Limits, stop: StopRequest
+) -> Loaded:
+    with open_session(name, stream, pipeline.endpoints, run_id=new_run_id()) as session:
+        plan = plan_session(session, limits)
+        return load_session(session, plan, stop=stop, show=shown_progress)
+
+
 def _load_forever(
     invocation: Invocation,
     pipeline: Pipeline,
@@ -129,35 +129,43 @@ def _load_forever(
     *,
     as_json: bool,
 ) -> int:
-    def tell(loaded: Loaded) -> None:
-        if as_json:
-            print_json_line(plain_loaded(loaded))
-        else:
-            show_report(loaded.report)
-
-    endless = EndlessLoad(
-        pipeline,
+    following = Following(
+        pipeline.endpoints,
         streams,
         limits=limits,
         stop=stop,
-        show=_no_progress,
-        listener=tell,
-        debug=invocation.debug,
+        listener=_Tell(invocation, as_json=as_json),
+        new_run_id=new_run_id,
     )
     note(f"loading {', '.join(streams)} until Ctrl-C")
-    errors = stop.run(endless.run)
-    for name, positions in endless.positions.items():
+    stop.run(following.run)
+    for name, positions in following.positions.items():
         _tell_positions(name, streams[name], positions)
+    errors = list(following.errors.values())
     if stop.by is not None:
         # A service is stopped by SIGTERM: its ordinary end.
         return SUCCESS if stop.by is signal.SIGTERM and not errors else INTERRUPTED
     return exit_code_of(errors)
 
 
-@contextmanager
-def _no_progress(_stream: str, _total: int) -> Iterator[LoadProgress]:
-    """Say nothing of single batches: each load is told when it ends."""
-    yield lambda _: None
+class _Tell:
+    """Tells of each round that loaded something, and of what stands in the way."""
+
+    def __init__(self, invocation: Invocation, *, as_json: bool) -> None:
+        self._debug = invocation.debug
+        self._as_json = as_json
+
+    def loaded(self, loaded: Loaded) -> None:
+        if self._as_json:
+            print_json_line(plain_loaded(loaded))
+        else:
+            show_report(loaded.report)
+
+    def paused(self, stream: str, pause: str) -> None:
+        note(f"{stream}: {pause}")
+
+    def failed(self, stream: str, error: PipelineError) -> None:
+        tell_failure(error, debug=self._debug, stream=stream)
 
 
 def show_report(report: LoadReport) -> None:

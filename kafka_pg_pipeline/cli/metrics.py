@@ -1,6 +1,7 @@
 """``kafka-pg metrics``: the streams' numbers for Prometheus."""
 
 import signal
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -14,6 +15,7 @@ from kafka_pg_pipeline.cli.invocation import Invocation, shared_options
 from kafka_pg_pipeline.cli.output import note
 from kafka_pg_pipeline.cli.stopping import StopRequest
 from kafka_pg_pipeline.errors import ConfigurationError
+from kafka_pg_pipeline.extras import import_extra
 
 _GLANCE_SECONDS = 3600.0
 _LARGEST_PORT = 65535
@@ -40,7 +42,8 @@ def metrics_command(
     runs the loads. SIGTERM ends it. Needs the extra `metrics`.
     """
     address = _parse_address(listen)
-    prometheus, exposition = _import_client()
+    exposition = _import("kafka_pg_pipeline.cli.exposition")
+    prometheus = _import("prometheus_client")
     pipeline = open_pipeline(invocation)
     registry = exposition.build_registry(Meter(pipeline.endpoints, pipeline.select(streams)))
     if once:
@@ -58,24 +61,14 @@ def metrics_command(
     return SUCCESS if stop.by is signal.SIGTERM else INTERRUPTED
 
 
+_import = partial(import_extra, extra="metrics", needed_by="this command")
+
+
 def _parse_address(text: str) -> tuple[str, int]:
     host, _, port = text.rpartition(":")
     if not (host and port.isascii() and port.isdigit() and int(port) <= _LARGEST_PORT):
         raise click.BadParameter(f"{text!r} is not HOST:PORT", param_hint="'--listen'")
     return host.strip("[]"), int(port)
-
-
-def _import_client() -> tuple[ModuleType, ModuleType]:
-    try:
-        import prometheus_client
-
-        from kafka_pg_pipeline.cli import exposition
-    except ModuleNotFoundError:
-        raise ConfigurationError(
-            "metrics need prometheus-client, which is not installed: "
-            "pip install 'kafka-pg-pipeline[metrics]'"
-        ) from None
-    return prometheus_client, exposition
 
 
 def _serve(prometheus: ModuleType, registry: object, address: tuple[str, int]) -> tuple[Any, Any]:

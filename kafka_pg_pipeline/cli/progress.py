@@ -3,20 +3,13 @@
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
 
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
 from kafka_pg_pipeline.cli.logs import is_json, shows_steps
 from kafka_pg_pipeline.cli.output import count_of, format_rate, make_console, note
 from kafka_pg_pipeline.domain.batches import WriteResult
-
-
-class LoadProgress(Protocol):
-    """Told of each committed batch of one stream."""
-
-    def __call__(self, result: WriteResult) -> None:
-        """Take note of a committed batch; must not raise."""
+from kafka_pg_pipeline.ports import ProgressListener
 
 
 class _Counter:
@@ -77,7 +70,7 @@ class BarProgress:
 
 
 @contextmanager
-def shown_progress(stream: str, total: int) -> Iterator[LoadProgress]:
+def shown_progress(stream: str, total: int) -> Iterator[ProgressListener]:
     """Progress of a load of ``total`` offsets, on standard error."""
     console = make_console(stderr=True)
     if is_json() or (shows_steps() and not console.is_terminal):

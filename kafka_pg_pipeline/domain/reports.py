@@ -32,18 +32,25 @@ def add_entries(
     totals: Iterable[PartitionTotals], entries: Iterable[LedgerEntry]
 ) -> tuple[PartitionTotals, ...]:
     """The totals with more lines of the ledger, one a partition, ascending."""
+    more = (PartitionTotals(line.offsets, line.counts, line.record_bytes) for line in entries)
+    return _join_totals(totals, more)
+
+
+def _join_totals(
+    totals: Iterable[PartitionTotals], more: Iterable[PartitionTotals]
+) -> tuple[PartitionTotals, ...]:
     merged = {total.offsets.partition: total for total in totals}
-    for entry in entries:
-        known = merged.get(entry.offsets.partition)
-        start = entry.offsets if known is None else known.offsets
-        merged[entry.offsets.partition] = PartitionTotals(
+    for total in more:
+        partition = total.offsets.partition
+        known = merged.get(partition, PartitionTotals(total.offsets, BatchCounts(), 0))
+        merged[partition] = PartitionTotals(
             OffsetRange(
-                entry.offsets.partition,
-                min(start.start_offset, entry.offsets.start_offset),
-                max(start.end_offset, entry.offsets.end_offset),
+                partition,
+                min(known.offsets.start_offset, total.offsets.start_offset),
+                max(known.offsets.end_offset, total.offsets.end_offset),
             ),
-            entry.counts + (known.counts if known else BatchCounts()),
-            entry.record_bytes + (known.record_bytes if known else 0),
+            known.counts + total.counts,
+            known.record_bytes + total.record_bytes,
         )
     return tuple(merged[partition] for partition in sorted(merged))
 
@@ -95,3 +102,17 @@ class LoadReport:
         """The report with what earlier attempts of the same run had loaded already."""
         report = replace(self, partitions=partitions, batches=batches)
         return replace(report, lag_before=max(self.lag_before, self.lag_after + report.covered))
+
+
+def join_reports(first: LoadReport, later: LoadReport) -> LoadReport:
+    """Two loads of one stream, one after the other, as one; the later one says how it ended."""
+    return replace(
+        later,
+        partitions=_join_totals(first.partitions, later.partitions),
+        batches=first.batches + later.batches,
+        seconds=first.seconds + later.seconds,
+        lag_before=first.lag_before,
+        untaken_fields=max(first.untaken_fields, later.untaken_fields),
+        changes=first.changes + later.changes,
+        warnings=first.warnings + later.warnings,
+    )

@@ -11,7 +11,7 @@ import json
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
@@ -27,7 +27,7 @@ from kafka_pg_pipeline.domain.moments import (
 from kafka_pg_pipeline.domain.records import Reason, Stage
 from kafka_pg_pipeline.domain.schemas import RegisteredSchema
 from kafka_pg_pipeline.domain.verdicts import Rejected, Unfit
-from kafka_pg_pipeline.formats.extras import import_extra
+from kafka_pg_pipeline.extras import import_extra
 from kafka_pg_pipeline.formats.fractions import write_fraction
 from kafka_pg_pipeline.formats.semantic_types import (
     find_column_type,
@@ -36,6 +36,8 @@ from kafka_pg_pipeline.formats.semantic_types import (
 )
 from kafka_pg_pipeline.formats.wire import split_schema_id
 from kafka_pg_pipeline.ports import SchemaRegistry
+
+_import = partial(import_extra, extra="avro", needed_by="this format")
 
 Schema = Any  # as JSON has it: a name, a list of a union's branches, or an object
 
@@ -119,12 +121,12 @@ class AvroReader:
     """fastavro with our readers of logical types."""
 
     def __init__(self) -> None:
-        self._fastavro = import_extra("fastavro", "avro")
+        self._fastavro = _import("fastavro")
         self._read = self._fastavro.schemaless_reader
         # A value nested deeply enough overruns the stack of fastavro's compiled reader, which is
         # the end of the process; the one in Python raises RecursionError.
-        self._read_nested = import_extra("fastavro._read_py", "avro").schemaless_reader
-        readers = import_extra("fastavro.read", "avro").LOGICAL_READERS
+        self._read_nested = _import("fastavro._read_py").schemaless_reader
+        readers = _import("fastavro.read").LOGICAL_READERS
         for name, convert in _READERS.items():
             for kind in ("int", "long", "float", "double", "bytes", "fixed", "string", "record"):
                 readers[f"{kind}-{_PREFIX}{name}"] = convert

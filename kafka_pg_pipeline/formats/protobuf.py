@@ -8,6 +8,7 @@ as strings and bytes in base64, which says less than the message does.
 import re
 import tempfile
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from kafka_pg_pipeline.domain.moments import format_nanoseconds
 from kafka_pg_pipeline.domain.records import Reason, Stage
 from kafka_pg_pipeline.domain.schemas import RegisteredSchema
 from kafka_pg_pipeline.domain.verdicts import Rejected, Unfit
-from kafka_pg_pipeline.formats.extras import import_extra
+from kafka_pg_pipeline.extras import import_extra
 from kafka_pg_pipeline.formats.fractions import write_fraction
 from kafka_pg_pipeline.formats.semantic_types import format_decimal
 from kafka_pg_pipeline.formats.wire import split_indexes, split_schema_id
@@ -27,7 +28,7 @@ from kafka_pg_pipeline.ports import SchemaRegistry
 Descriptor = Any
 Convert = Callable[[Any], Any]
 
-_EXTRA = "protobuf"
+_import = partial(import_extra, extra="protobuf", needed_by="this format")
 _MAIN = "kafka_pg_schema.proto"
 # What every registry has built in, so that no schema refers to it.
 _BUILT_IN = Path(__file__).with_name("protos")
@@ -94,12 +95,12 @@ class ProtoCompiler:
     """Makes descriptors of .proto files, and classes of descriptors."""
 
     def __init__(self) -> None:
-        self._protoc = import_extra("grpc_tools.protoc", _EXTRA)
-        self._descriptors = import_extra("google.protobuf.descriptor_pb2", _EXTRA)
-        self._pool = import_extra("google.protobuf.descriptor_pool", _EXTRA)
-        self._factory = import_extra("google.protobuf.message_factory", _EXTRA)
-        self.decode_error = import_extra("google.protobuf.message", _EXTRA).DecodeError
-        self._well_known = Path(import_extra("grpc_tools", _EXTRA).__file__ or "").parent / "_proto"
+        self._protoc = _import("grpc_tools.protoc")
+        self._descriptors = _import("google.protobuf.descriptor_pb2")
+        self._pool = _import("google.protobuf.descriptor_pool")
+        self._factory = _import("google.protobuf.message_factory")
+        self.decode_error = _import("google.protobuf.message").DecodeError
+        self._well_known = Path(_import("grpc_tools").__file__ or "").parent / "_proto"
 
     def compile(self, schema: RegisteredSchema) -> Descriptor:
         """The descriptor of a schema's file.

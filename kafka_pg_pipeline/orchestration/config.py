@@ -62,6 +62,23 @@ class TogetherConfig(LimitsConfig):
     )
 
 
+class FollowConfig(dg.Config):
+    """Which streams a run follows, and for how long."""
+
+    streams: list[str] = Field(
+        default_factory=list, description="streams of the file; all of them if empty"
+    )
+    seconds: float = Field(description="how long to load records as they arrive")
+
+    def check(self) -> None:
+        """Insist on a time.
+
+        Raises:
+            ConfigurationError: it is none.
+        """
+        check_limits(seconds=self.seconds)
+
+
 class ReplayConfig(dg.Config):
     """Which dead letters to replay: all of the stream's, or those that meet what is set."""
 

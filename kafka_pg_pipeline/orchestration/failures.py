@@ -5,7 +5,7 @@ and the run that somebody stopped goes on a few seconds later.
 """
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import dagster as dg
@@ -62,3 +62,11 @@ def _count_retries(error: PipelineError, endpoints: Endpoints | None) -> int:
         if isinstance(error, AuthenticationError):
             return 1
     return MAX_RETRIES if isinstance(error, TransientError) else 0
+
+
+def tell_reasons(reasons: Mapping[str, str]) -> str:
+    """Each reason once, behind the streams that it is told of: a server is down for them all."""
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        names.setdefault(reason, []).append(name)
+    return "\n".join(f"{', '.join(named)}: {reason}" for reason, named in names.items())

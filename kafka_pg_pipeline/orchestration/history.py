@@ -10,6 +10,7 @@ import dagster as dg
 
 from kafka_pg_pipeline.orchestration.streams import (
     FAILED_TAG,
+    FOLLOW_JOB,
     STREAM_TAG,
     STREAMS_TAG,
     TOGETHER_JOB,
@@ -96,9 +97,13 @@ class RunHistory:
     @cached_property
     def _together(self) -> Sequence[dg.RunRecord]:
         """The newest runs of several streams."""
-        return self._instance.get_run_records(
-            filters=dg.RunsFilter(job_name=TOGETHER_JOB), limit=_RUNS_LOOKED_AT
-        )
+        return [
+            record
+            for job in (TOGETHER_JOB, FOLLOW_JOB)
+            for record in self._instance.get_run_records(
+                filters=dg.RunsFilter(job_name=job), limit=_RUNS_LOOKED_AT
+            )
+        ]
 
 
 def _names_on(record: dg.RunRecord) -> tuple[str, ...]:

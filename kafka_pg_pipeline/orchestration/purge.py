@@ -9,9 +9,10 @@ import dagster as dg
 from kafka_pg_pipeline.assembly.purge import open_purge, purge_stream
 from kafka_pg_pipeline.domain.purging import PurgeReport
 from kafka_pg_pipeline.orchestration.assets import table_key
+from kafka_pg_pipeline.orchestration.checks import CHECK_JOBS
 from kafka_pg_pipeline.orchestration.config import PurgeConfig
 from kafka_pg_pipeline.orchestration.failures import dagster_failures
-from kafka_pg_pipeline.orchestration.streams import STREAM_TAG, Streams
+from kafka_pg_pipeline.orchestration.streams import JOB_TAG, STREAM_TAG, Streams
 from kafka_pg_pipeline.resources.aiven import AivenResource
 from kafka_pg_pipeline.resources.build import find_endpoints
 from kafka_pg_pipeline.resources.kafka import KafkaResource
@@ -26,7 +27,7 @@ _FINISHED = (
     dg.DagsterRunStatus.CANCELED,
 )
 # Its name is so common that another code location may have a job of that name.
-_JOB_TAG = {"kafka_pg/job": "purge"}
+_TAGS = {JOB_TAG: "purge"}
 
 
 def build_purge_job(
@@ -75,7 +76,7 @@ def build_purge_job(
         "(no count is lost), removes dead letters that were resolved long ago, and finished runs "
         "of this pipeline from Dagster's storage. Harmless at any time, and beside loads.",
         executor_def=dg.in_process_executor,
-        tags=_JOB_TAG,
+        tags=_TAGS,
     )
     def purge_job() -> None:
         purge_old()
@@ -96,7 +97,7 @@ def find_old_runs(
     """
     wanted: list[dict[str, Any]] = [{"tags": {STREAM_TAG: name}} for name in streams.by_name]
     wanted += [{"job_name": name} for name in job_names]
-    wanted.append({"tags": _JOB_TAG})
+    wanted += [{"tags": {JOB_TAG: name}} for name in (_TAGS[JOB_TAG], *CHECK_JOBS)]
     latest = [
         instance.get_latest_materialization_event(table_key(stream))
         for stream in streams.by_name.values()

@@ -1,22 +1,31 @@
-"""Schedules: of ``kafka_to_postgres``, of ``purge``, and of each stream that names one."""
+"""Schedules: of the jobs for all streams, and of each stream that names one."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import dagster as dg
 
+from kafka_pg_pipeline.orchestration.checks import (
+    CHECK_STREAMS,
+    CHECK_TABLES,
+    ChecksOfStreams,
+)
 from kafka_pg_pipeline.orchestration.jobs import load_job_name
 from kafka_pg_pipeline.orchestration.streams import STREAM_TAG, Streams
 from kafka_pg_pipeline.settings.models import StreamSettings
 
 _EVERY_FIVE_MINUTES = "*/5 * * * *"
 _EVERY_NIGHT = "17 3 * * *"
+_EVERY_TEN_MINUTES = "*/10 * * * *"
+# Before the purge, which would otherwise make the nightly reading of all tables slower.
+_CHECKS = {CHECK_STREAMS: _EVERY_TEN_MINUTES, CHECK_TABLES: "47 2 * * *"}
 
 
 def build_schedules(
     kafka_to_postgres: dg.JobDefinition,
     together: dg.JobDefinition,
     purge: dg.JobDefinition,
+    checks: ChecksOfStreams,
     load_jobs: Mapping[str, Any],
     streams: Mapping[str, StreamSettings],
 ) -> list[dg.ScheduleDefinition]:
@@ -45,6 +54,16 @@ def build_schedules(
             execution_timezone="UTC",
             description="Every night, what has outlived the file's `retention`.",
         ),
+    ]
+    schedules += [
+        dg.ScheduleDefinition(
+            name=f"{name}_schedule",
+            target=job,
+            cron_schedule=_CHECKS[name],
+            execution_timezone="UTC",
+            description=f"Run the checks of `{name}`.",
+        )
+        for name, job in checks.jobs.items()
     ]
     schedules += [
         dg.ScheduleDefinition(

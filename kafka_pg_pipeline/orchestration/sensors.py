@@ -13,15 +13,19 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import dagster as dg
 
 from kafka_pg_pipeline.assembly.watch import StreamLook, Watch, open_watch
 from kafka_pg_pipeline.errors import PipelineError
+from kafka_pg_pipeline.orchestration.follow import follow_config
 from kafka_pg_pipeline.orchestration.history import WAITING, FailedRuns, RunHistory
 from kafka_pg_pipeline.orchestration.jobs import load_job_name
 from kafka_pg_pipeline.orchestration.streams import (
+    FOLLOW_JOB,
+    FOLLOW_TAG,
     STREAM_TAG,
     STREAMS_TAG,
     TOGETHER_JOB,
@@ -32,7 +36,7 @@ from kafka_pg_pipeline.resources.aiven import AivenResource
 from kafka_pg_pipeline.resources.build import find_endpoints
 from kafka_pg_pipeline.resources.kafka import KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
-from kafka_pg_pipeline.settings.models import StreamSettings
+from kafka_pg_pipeline.settings.models import SensorSettings, StreamSettings
 
 # A started run without a committed batch for this long is taken for an orphan.
 ORPHAN_SECONDS = 300.0
@@ -46,29 +50,50 @@ MOST_TOGETHER = 50_000
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Why no run of a stream is asked for now; where ``hold`` is None, whether it shares one."""
+    """What one look at a stream means; ``hold`` is why no other run may be asked for by now."""
 
     look: StreamLook
     hold: str | None = None
-    shares_run: bool = False
+    failed: bool = False
+
+    @property
+    def wants_run(self) -> bool:
+        """There is something to load, and nothing is in the way."""
+        return self.hold is None and self.look.wants_run
+
+    @property
+    def shares_run(self) -> bool:
+        """A run of several streams is good enough."""
+        return self.wants_run and self.look.readable <= MOST_TOGETHER and not self.failed
+
+    @property
+    def may_follow(self) -> bool:
+        """A run may follow it, though nothing new is there."""
+        return self.hold is None and not self.failed
 
     def __str__(self) -> str:
-        return self.hold or str(self.look)
+        return self.hold if self.hold and self.look.wants_run else str(self.look)
 
 
 def build_sensor(
     load_jobs: Mapping[str, Any],
     together: dg.JobDefinition,
+    follow: dg.JobDefinition,
     streams: Mapping[str, StreamSettings],
     default_status: dg.DefaultSensorStatus,
-    interval_seconds: int,
+    settings: SensorSettings,
 ) -> dg.SensorDefinition:
     """The one sensor of all streams."""
+    ask = (
+        build_requests
+        if settings.follow_seconds is None
+        else partial(build_follow_requests, seconds=settings.follow_seconds)
+    )
 
     @dg.sensor(
         name="new_offsets_sensor",
-        jobs=[*load_jobs.values(), together],
-        minimum_interval_seconds=interval_seconds,
+        jobs=[*load_jobs.values(), together, follow],
+        minimum_interval_seconds=settings.interval_seconds,
         default_status=default_status,
         description="Loads streams when their topics hold records past the ledger's positions.",
     )
@@ -93,7 +118,7 @@ def build_sensor(
         if any(verdict.look.trouble for verdict in verdicts.values()):
             aiven.forget()
         said = "; ".join(map(str, verdicts.values()))
-        requests = build_requests(list(verdicts.values()))
+        requests = ask(list(verdicts.values()))
         if not requests:
             return dg.SkipReason(said)
         # Each tick that logs costs a file, so those that skip, nearly all of them, do not.
@@ -108,15 +133,10 @@ def build_requests(verdicts: Sequence[Verdict]) -> list[dg.RunRequest]:
 
     In that run those with least to load come first.
     """
-    ready = [verdict for verdict in verdicts if verdict.hold is None]
+    ready = [verdict for verdict in verdicts if verdict.wants_run]
     sharing = sorted((v for v in ready if v.shares_run), key=lambda v: v.look.readable)
     alone = ready if len(sharing) == 1 else [v for v in ready if not v.shares_run]
-    requests = [
-        dg.RunRequest(
-            job_name=load_job_name(verdict.look.stream), tags={STREAM_TAG: verdict.look.stream}
-        )
-        for verdict in alone
-    ]
+    requests = [load_request(verdict.look.stream) for verdict in alone]
     if len(sharing) > 1:
         names = [verdict.look.stream for verdict in sharing]
         requests.append(
@@ -129,8 +149,37 @@ def build_requests(verdicts: Sequence[Verdict]) -> list[dg.RunRequest]:
     return requests
 
 
+def build_follow_requests(verdicts: Sequence[Verdict], *, seconds: int) -> list[dg.RunRequest]:
+    """One run that follows all streams that no run is at, whether they have new records or not.
+
+    A stream whose last run failed has a run of its own first, once there are records.
+    """
+    alone = [v for v in verdicts if v.wants_run and v.failed]
+    names = [v.look.stream for v in verdicts if v.may_follow]
+    requests = [load_request(verdict.look.stream) for verdict in alone]
+    if names:
+        requests.append(
+            dg.RunRequest(
+                job_name=FOLLOW_JOB,
+                run_config=follow_config(names, seconds),
+                tags={
+                    STREAMS_TAG: join_names(names),
+                    FOLLOW_TAG: str(seconds),
+                    # What is in flight at its end has time to end, too.
+                    "dagster/max_runtime": str(seconds + int(ORPHAN_SECONDS)),
+                },
+            )
+        )
+    return requests
+
+
+def load_request(stream: str) -> dg.RunRequest:
+    """A run of one stream."""
+    return dg.RunRequest(job_name=load_job_name(stream), tags={STREAM_TAG: stream})
+
+
 def _judge(history: RunHistory, watch: Watch, look: StreamLook, stream: StreamSettings) -> Verdict:
-    if not look.wants_run:
+    if look.trouble or look.paused:
         return Verdict(look, hold=str(look))
     try:
         for record in history.find_unfinished(look.stream):
@@ -140,12 +189,12 @@ def _judge(history: RunHistory, watch: Watch, look: StreamLook, stream: StreamSe
     except PipelineError as error:
         unknown = f"{look}, but whether a run is at it cannot be told: {error}"
         return Verdict(look, hold=unknown)
-    failed = history.find_failures(look.stream)
-    wait = _seconds_to_wait(failed)
+    failures = history.find_failures(look.stream)
+    wait = _seconds_to_wait(failures)
     if wait > 0:
         again = f"{look}, but the last run failed; trying again in {math.ceil(wait)} s"
         return Verdict(look, hold=again)
-    return Verdict(look, shares_run=look.readable <= MOST_TOGETHER and failed.number == 0)
+    return Verdict(look, failed=failures.number > 0)
 
 
 def _is_in_flight(
@@ -154,7 +203,9 @@ def _is_in_flight(
     if record.dagster_run.status in WAITING:
         return True
     started = record.start_time or record.create_timestamp.timestamp()
-    if time.time() - started < ORPHAN_SECONDS:
+    # A run that follows streams commits nothing while nothing arrives.
+    follows = float(record.dagster_run.tags.get(FOLLOW_TAG, 0))
+    if time.time() - started < follows + ORPHAN_SECONDS:
         return True
     age = watch.fetch_seconds_since_commit(look.stream, stream, record.dagster_run.run_id)
     return age is not None and age < ORPHAN_SECONDS

@@ -15,8 +15,13 @@ STREAM_TAG = "kafka_pg/stream"
 # A run of several streams carries their names in this one, and in the other those that failed.
 STREAMS_TAG = "kafka_pg/streams"
 FAILED_TAG = "kafka_pg/failed_streams"
+# How many seconds a run goes on loading what arrives.
+FOLLOW_TAG = "kafka_pg/follow_seconds"
+# A run that is no load says what it is for: others may have jobs of its name, or it has none.
+JOB_TAG = "kafka_pg/job"
 # Not load_…: those are the jobs of single streams, whatever their names are.
 TOGETHER_JOB = "streams_to_postgres"
+FOLLOW_JOB = "follow_streams"
 # Dagster's own; the second is on runs that its run_retries have launched.
 _PARENT_TAG = "dagster/parent_run_id"
 _RETRY_TAG = "dagster/retry_number"

@@ -16,7 +16,7 @@ from kafka_pg_pipeline.domain.reports import LoadReport
 from kafka_pg_pipeline.errors import PipelineError
 from kafka_pg_pipeline.orchestration.assets import table_key
 from kafka_pg_pipeline.orchestration.config import USUAL_SECONDS, TogetherConfig
-from kafka_pg_pipeline.orchestration.failures import dagster_failures
+from kafka_pg_pipeline.orchestration.failures import dagster_failures, tell_reasons
 from kafka_pg_pipeline.orchestration.jobs import MAX_RUNTIME_SECONDS
 from kafka_pg_pipeline.orchestration.loading import load_in_session
 from kafka_pg_pipeline.orchestration.metadata import describe_report
@@ -71,7 +71,7 @@ def build_together_job(streams: Streams, resources: Mapping[str, Any]) -> dg.Job
         failures = _load_each(context, chosen, endpoints, config)
         if failures:
             context.instance.add_run_tags(context.run_id, {FAILED_TAG: join_names(failures)})
-            raise _failure(failures, len(chosen))
+            raise tell_failures(failures, len(chosen))
 
     @dg.job(
         name=TOGETHER_JOB,
@@ -134,12 +134,12 @@ def _load_one(
         return load_in_session(session, plan, log=context.log, retried_runs=retried)
 
 
-def _failure(failures: Mapping[str, PipelineError], number: int) -> dg.Failure:
-    """One failure that says each reason once: a server that is down is the same for them all."""
-    names: dict[str, list[str]] = {}
-    for name, error in failures.items():
-        names.setdefault(str(error), []).append(name)
-    said = "\n".join(f"{', '.join(named)}: {reason}" for reason, named in names.items())
+def tell_failures(failures: Mapping[str, PipelineError], number: int) -> dg.Failure:
+    """The failure of a run of ``number`` streams.
+
+    It says each reason once: a server that is down is the same for them all.
+    """
+    said = tell_reasons({name: str(error) for name, error in failures.items()})
     rest = "" if len(failures) == number else "; the others were"
     return dg.Failure(
         f"{len(failures)} of {number} streams could not be loaded{rest}.\n{said}",

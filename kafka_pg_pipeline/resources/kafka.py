@@ -14,6 +14,7 @@ class KafkaResource(dg.ConfigurableResource):  # type: ignore[type-arg] # no val
     """Where Kafka is and how to log in; empty servers: the environment, then the local stack."""
 
     bootstrap_servers: str = Field("", description="host:port[,host:port…]")
+    reader: str = Field("kafka-python", description="client that reads records, or confluent")
     security_protocol: str = Field("PLAINTEXT", description="as in Kafka's own configuration")
     sasl_mechanism: str | None = Field(None, description="PLAIN, SCRAM-SHA-256, SCRAM-SHA-512")
     sasl_username: str | None = Field(None, description="SASL user name")

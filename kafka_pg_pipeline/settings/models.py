@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, model_v
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, PydanticCustomError
 
+from kafka_pg_pipeline.domain.checks import Check, Limits, Severity
 from kafka_pg_pipeline.domain.modes import Mode, WriteMode
 from kafka_pg_pipeline.domain.naming import Naming
 from kafka_pg_pipeline.domain.policies import Evolution, InvalidText
@@ -85,7 +86,10 @@ class KafkaSettings(Settings):
     bootstrap_servers: str = Field(
         "", description="host:port[,host:port…]; else KAFKA_BOOTSTRAP_SERVERS, else the local stack"
     )
-    reader: Literal["kafka-python"] = Field("kafka-python", description="client that reads records")
+    reader: Literal["kafka-python", "confluent"] = Field(
+        "kafka-python",
+        description="client that reads records; confluent is faster (extra `fast`)",
+    )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         "PLAINTEXT", description="as in Kafka's own client configuration"
     )
@@ -288,6 +292,75 @@ class DeadLetterSettings(Settings):
     )
 
 
+class SeveritySettings(Settings):
+    """How bad it is when a check fails, for each of them, or one word for all."""
+
+    no_gap: Severity = Field(
+        Severity.ERROR, description="records were gone from the topic before they were loaded"
+    )
+    tiling: Severity = Field(
+        Severity.ERROR, description="the ledger has a hole, an overlap or another end"
+    )
+    completeness: Severity = Field(
+        Severity.ERROR, description="an offset that was passed is not accounted for"
+    )
+    lag: Severity = Field(Severity.WARN, description="more than `lag_records` wait")
+    freshness: Severity = Field(
+        Severity.WARN, description="a record has waited for more than `lag_seconds`"
+    )
+    dead_letter_share: Severity = Field(
+        Severity.WARN, description="more than `dead_letter_share` were rejected"
+    )
+    table_matches_ledger: Severity = Field(
+        Severity.ERROR, description="the table holds other rows than the ledger says"
+    )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        section = handler.resolve_ref_schema(handler(schema))
+        return {"anyOf": [{"type": "string", "enum": [word.value for word in Severity]}, section]}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_word(cls, value: Any) -> Any:
+        """One word is meant for all checks."""
+        is_word = value in {word.value for word in Severity} if isinstance(value, str) else False
+        return dict.fromkeys(cls.model_fields, value) if is_word else value
+
+
+class CheckSettings(Settings):
+    """When the stream's checks in Dagster fail, and how bad that is."""
+
+    lag_records: Annotated[int, Field(ge=0)] = Field(
+        100_000, description="records that may wait to be loaded"
+    )
+    lag_seconds: Annotated[float, Field(gt=0, le=31_536_000)] = Field(
+        900.0, description="age that the oldest record to load may have, by its own timestamp"
+    )
+    dead_letter_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.01,
+        description="share of the records of the last 24 hours that may be unresolved dead letters",
+    )
+    severity: SeveritySettings = Field(
+        default_factory=lambda: SeveritySettings(),
+        description="what a check that fails is, by its name, or one word for all; a check that "
+        "is off does not exist",
+    )
+
+    @property
+    def limits(self) -> Limits:
+        """What the section says, in words of the domain."""
+        return Limits(self.lag_records, self.lag_seconds, self.dead_letter_share)
+
+    @property
+    def severities(self) -> Mapping[Check, Severity]:
+        """The severity of each check that is not off."""
+        found = {check: Severity(getattr(self.severity, check.value)) for check in Check}
+        return {check: word for check, word in found.items() if word is not Severity.OFF}
+
+
 class RetentionSettings(Settings):
     """How long what was done is kept, once somebody runs `kafka-pg purge` or the job `purge`."""
 
@@ -480,6 +553,10 @@ class StreamSettings(Settings):
         default_factory=lambda: DeadLetterSettings(),
         description="budget of rejected records, and where copies of them go",
     )
+    checks: CheckSettings = Field(
+        default_factory=lambda: CheckSettings(),
+        description="limits and severities of the checks of the table in Dagster",
+    )
     schedule: CronText | None = Field(
         None, description="when load_NAME_schedule runs, in UTC; off until it is turned on"
     )
@@ -558,6 +635,11 @@ class SensorSettings(Settings):
         1,
         description="seconds between two looks at least; the daemon itself looks every five. Each "
         "look that finds records costs a run",
+    )
+    follow_seconds: Annotated[int, Field(ge=30, le=86_400)] | None = Field(
+        None,
+        description="keeps a run going that loads records as they arrive, and ends after so long "
+        "for the next one; without it each look that finds records costs a run",
     )
 
 

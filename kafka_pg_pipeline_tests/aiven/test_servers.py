@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from kafka_pg_pipeline.adapters.kafka.inspector import KafkaInspector
+from kafka_pg_pipeline.adapters.kafka.producer import produce_values
+from kafka_pg_pipeline.adapters.kafka.reader import open_reader_factory
 from kafka_pg_pipeline.adapters.postgres.connection import connect
 from kafka_pg_pipeline.assembly.aiven import AivenLookup, build_lookup
 from kafka_pg_pipeline.assembly.endpoints import Endpoints, resolve_endpoints
@@ -28,6 +30,7 @@ from kafka_pg_pipeline_tests.fix_aiven import (
     AivenServer,
 )
 from kafka_pg_pipeline_tests.fix_tls_servers import DATABASE, PROBE, AivenAccount
+from kafka_pg_pipeline_tests.waiting import wait_until
 
 
 def find(account: AivenServer, **sections: Any) -> Endpoints:
@@ -69,6 +72,19 @@ def test_both_ways_into_kafka_work(
     endpoints = find(aiven_account.api, aiven=changes)
     assert endpoints.kafka_named_by == "the Aiven service kafka-events of project acme-data"
     assert reach_kafka(endpoints)
+
+
+@pytest.mark.parametrize("reader", ["kafka-python", "confluent"])
+@pytest.mark.parametrize("authentication", ["certificate", "sasl"])
+def test_records_are_written_and_read_by_either_client(
+    aiven_account: AivenAccount, authentication: str, reader: str
+) -> None:
+    changes = {"kafka_authentication": authentication}
+    kafka = find(aiven_account.api, aiven=changes, kafka={"reader": reader}).kafka
+    assert produce_values(kafka, PROBE, [(None, b"x")]).acknowledged == 1
+    open_reader = open_reader_factory(kafka, "read_committed", "t", "s")
+    with closing(open_reader(PROBE, {0: 0})) as records:
+        wait_until(lambda: bool(records.poll(max_records=10, timeout_seconds=1.0)), 10)
 
 
 def test_postgres_is_reached_and_proved(aiven_account: AivenAccount) -> None:

@@ -109,9 +109,9 @@ class CommandLine:
 
 
 def describe_servers(bench: Bench) -> dict[str, Any]:
-    postgres = bench.endpoints.postgres
+    kafka, postgres = bench.endpoints.kafka, bench.endpoints.postgres
     return {
-        "kafka": {"bootstrap_servers": bench.endpoints.kafka.bootstrap_servers},
+        "kafka": {"bootstrap_servers": kafka.bootstrap_servers, "reader": kafka.reader},
         "postgres": {
             "host": postgres.host,
             "port": postgres.port,

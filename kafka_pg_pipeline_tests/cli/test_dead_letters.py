@@ -8,6 +8,7 @@ import pytest
 from kafka_pg_pipeline_tests.cli.conftest import CommandLine
 from kafka_pg_pipeline_tests.encoding import FakeRecord
 from kafka_pg_pipeline_tests.fix_streams import Bench
+from kafka_pg_pipeline_tests.older_schemas import older_schema
 
 CANARY = "canary-3f9c1d"
 OPEN = "SELECT count(*) FROM {schema}.dead_letter WHERE resolved_at IS NULL"
@@ -196,17 +197,14 @@ def test_what_is_meant_must_be_said(
 def test_tables_of_an_older_version_are_looked_at_as_far_as_they_go(
     command_line: CommandLine, rejected: Bench
 ) -> None:
-    rejected.query(
-        "ALTER TABLE {schema}.dead_letter DROP COLUMN resolved_at, DROP COLUMN resolution,"
-        " DROP COLUMN resolved_by, DROP COLUMN copied_at"
-    )
-    rejected.query("DELETE FROM {schema}.migration WHERE version >= 2")
-    status = command_line.run("status", rejected.name, "--json")
-    assert status.code == 0
-    assert sum(part["dead_letters"] for part in status.json["streams"][0]["stored"]) == 4
-    for command in (("dead-letters", "list"), ("verify",)):
-        finished = command_line.run(*command, rejected.name)
-        assert finished.code == 1
-        assert "made by an older version" in finished.err
-    assert command_line.run("load", rejected.name).code == 0
-    assert command_line.run("dead-letters", "list", rejected.name).code == 0
+    with older_schema(rejected, version=1) as older:
+        command_line.use(older)
+        status = command_line.run("status", older.name, "--json")
+        assert status.code == 0
+        assert sum(part["dead_letters"] for part in status.json["streams"][0]["stored"]) == 4
+        for command in (("dead-letters", "list"), ("verify",)):
+            finished = command_line.run(*command, older.name)
+            assert finished.code == 1
+            assert "made by an older version" in finished.err
+        assert command_line.run("load", older.name).code == 0
+        assert command_line.run("dead-letters", "list", older.name).code == 0

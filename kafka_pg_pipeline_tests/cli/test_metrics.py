@@ -191,6 +191,6 @@ def test_without_the_extra_one_line_says_what_to_install(
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "error: metrics need prometheus-client, which is not installed: "
+        "error: this command needs prometheus_client, which is not installed: "
         "pip install 'kafka-pg-pipeline[metrics]'\n"
     )

@@ -261,7 +261,7 @@ def test_retention_that_overtakes_the_reading_is_never_a_silent_reset(
     """The first batch is committed when the rest, too large to be fetched ahead, is removed."""
     bench = bench.with_stream(on_data_loss=policy, batch=BatchSettings(max_rows=100))
     bench.create_topic()
-    padding = "x" * 20_000
+    padding = "x" * 40_000
     bench.produce([{"id": n, "text": padding} for n in range(1000)], partition=in_first)
     committed: list[int] = []
 

@@ -4,11 +4,10 @@ import threading
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
-from psycopg2 import sql
 from pydantic import SecretStr
 
 from kafka_pg_pipeline.adapters.postgres.connection import Primary
@@ -19,13 +18,12 @@ from kafka_pg_pipeline.assembly.session import open_session
 from kafka_pg_pipeline.domain.letters import LetterFilter
 from kafka_pg_pipeline.errors import AuthenticationError, ConfigurationError
 from kafka_pg_pipeline.sql import load_migrations
-from kafka_pg_pipeline_tests.fix_servers import connect
 from kafka_pg_pipeline_tests.fix_streams import Bench
+from kafka_pg_pipeline_tests.older_schemas import TABLES, older_schema
 from kafka_pg_pipeline_tests.topics import delete_before
 
 CURRENT = load_migrations()[-1].version
 OLDER = [migration.version for migration in load_migrations()[:-1]]
-TABLES = ("state", "epoch", "ledger", "dead_letter", "gap", "audit")
 
 
 @pytest.fixture
@@ -55,69 +53,8 @@ def used(bench: Bench) -> Bench:
 @pytest.fixture
 def make_older(used: Bench) -> Iterator[Callable[[int], Bench]]:
     """The bench with a schema as a version made and filled it; version 0 made none."""
-    made: list[Bench] = []
-
-    def make(version: int) -> Bench:
-        older = used.with_postgres(schema_name=f"kpg_old_{uuid.uuid4().hex[:12]}")
-        made.append(older)
-        if version:
-            apply_migrations(older, version)
-            for table in TABLES:
-                copy_table(used, older, table)
-        return older
-
-    yield make
-    for older in made:
-        older.query("DROP SCHEMA IF EXISTS {schema} CASCADE")
-
-
-def apply_migrations(bench: Bench, version: int) -> None:
-    """Make the schema as the version's own code did: its migrations, one after the other."""
-    bench.query("CREATE SCHEMA {schema}")
-    bench.query(
-        "CREATE TABLE {schema}.migration (version integer PRIMARY KEY, name text NOT NULL,"
-        " checksum text NOT NULL, applied_at timestamptz NOT NULL DEFAULT clock_timestamp())"
-    )
-    for migration in load_migrations()[:version]:
-        bench.query(migration.statements)
-        bench.query(
-            "INSERT INTO {schema}.migration (version, name, checksum) VALUES (%s, %s, %s)",
-            migration.version,
-            migration.name,
-            migration.checksum,
-        )
-
-
-def copy_table(source: Bench, destination: Bench, table: str) -> None:
-    """Copy rows as far as the older table has columns."""
-    columns = sql.SQL(", ").join(
-        sql.Identifier(name)
-        for (name,) in destination.query(
-            "SELECT column_name FROM information_schema.columns"
-            " WHERE table_schema = %s AND table_name = %s ORDER BY ordinal_position",
-            destination.endpoints.postgres.schema_name,
-            table,
-        )
-    )
-    names = [
-        sql.Identifier(one.endpoints.postgres.schema_name, table) for one in (destination, source)
-    ]
-    with (
-        closing(connect(source.endpoints.postgres)) as connection,
-        connection.cursor() as cursor,
-    ):
-        cursor.execute(
-            sql.SQL("INSERT INTO {} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {}").format(
-                names[0], columns, columns, names[1]
-            )
-        )
-        if table in ("dead_letter", "audit"):
-            cursor.execute(
-                sql.SQL("SELECT setval(pg_get_serial_sequence(%s, 'id'), max(id)) FROM {}").format(
-                    names[0]
-                ),
-                [f"{destination.endpoints.postgres.schema_name}.{table}"],
-            )
+    with ExitStack() as made:
+        yield lambda version: made.enter_context(older_schema(used, version))
 
 
 @pytest.mark.parametrize("version", OLDER)

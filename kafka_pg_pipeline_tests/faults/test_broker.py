@@ -28,9 +28,9 @@ def filled_bench(bench: Bench) -> Bench:
 
 @pytest.fixture
 def bench_on_frail_broker(
-    own_kafka: KafkaServer, postgres: PostgresSettings, bench_maker: BenchMaker
+    own_kafka_settings: KafkaSettings, postgres: PostgresSettings, bench_maker: BenchMaker
 ) -> Bench:
-    kafka = KafkaSettings(bootstrap_servers=own_kafka.bootstrap_servers, request_timeout_seconds=4)
+    kafka = own_kafka_settings.model_copy(update={"request_timeout_seconds": 4})
     return fill(bench_maker.make(kafka, postgres, batch=BatchSettings(max_rows=100)), PLAIN)
 
 
@@ -62,14 +62,14 @@ def test_a_broker_killed_in_a_read_leaves_whole_batches_and_no_spin(
 
 def test_a_broker_that_stands_still_while_the_first_records_are_looked_at_loses_none(
     own_kafka: KafkaServer,
+    own_kafka_settings: KafkaSettings,
     postgres: PostgresSettings,
     bench_maker: BenchMaker,
     make_loaders: MakeLoaders,
 ) -> None:
     """An empty look would be taken for a topic without records, and its table for one without
     columns, so that every record would become a dead letter."""
-    kafka = KafkaSettings(bootstrap_servers=own_kafka.bootstrap_servers)
-    bench = bench_maker.make(kafka, postgres)
+    bench = bench_maker.make(own_kafka_settings, postgres)
     bench.create_topic()
     bench.produce([{"id": number} for number in range(50)])
     loaders = make_loaders(bench)
@@ -152,11 +152,11 @@ def test_a_recreated_topic_stops_every_loader_until_it_is_accepted(
 
 
 def test_another_cluster_stops_every_loader_until_it_is_accepted(
-    filled_bench: Bench, own_kafka: KafkaServer, make_loaders: MakeLoaders
+    filled_bench: Bench, own_kafka_settings: KafkaSettings, make_loaders: MakeLoaders
 ) -> None:
     """Row 21 (c)."""
-    kafka = KafkaSettings(bootstrap_servers=own_kafka.bootstrap_servers)
-    elsewhere = replace(filled_bench, endpoints=replace(filled_bench.endpoints, kafka=kafka))
+    endpoints = replace(filled_bench.endpoints, kafka=own_kafka_settings)
+    elsewhere = replace(filled_bench, endpoints=endpoints)
     elsewhere.create_topic()
     elsewhere.produce([{"id": 10_000 + number} for number in range(3000)])
     loaders = make_loaders(elsewhere)

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from kafka_pg_pipeline.adapters.kafka.inspector import KafkaInspector
-from kafka_pg_pipeline.adapters.kafka.reader import KafkaPythonReader
+from kafka_pg_pipeline.adapters.kafka.kafka_python_reader import KafkaPythonReader
+from kafka_pg_pipeline.adapters.kafka.reader import open_reader_factory
 from kafka_pg_pipeline.local.kafka_server import KafkaServer
+from kafka_pg_pipeline.ports import RecordReader
 from kafka_pg_pipeline.settings.models import KafkaSettings
 from kafka_pg_pipeline_tests.kafka.harness import Topics, open_topics
 
@@ -91,23 +93,41 @@ def inspect(settings) -> Iterator[Callable[..., KafkaInspector]]:
         inspector.close()
 
 
+@pytest.fixture(params=["kafka-python", "confluent"])
+def client(request) -> str:
+    """Each client that the configuration may name."""
+    return request.param
+
+
 @pytest.fixture
-def read(settings) -> Iterator[Callable[..., KafkaPythonReader]]:
-    """Opens readers that are closed after the test."""
-    opened: list[KafkaPythonReader] = []
+def read(settings, client) -> Iterator[Callable[..., RecordReader]]:
+    """Opens readers, of each client, that are closed after the test."""
+    with contextlib.ExitStack() as opened:
 
-    def open_reader(topic, starts, isolation="read_committed", other=None):
-        reader = KafkaPythonReader(
-            other or settings,
-            topic,
-            starts,
-            isolation=isolation,
-            client_id="test",
-            stream="events",
-        )
-        opened.append(reader)
-        return reader
+        def open_reader(topic, starts, isolation="read_committed", other=None):
+            chosen = (other or settings).model_copy(update={"reader": client})
+            reader = open_reader_factory(chosen, isolation, "test", "events")(topic, starts)
+            opened.callback(reader.close)
+            return reader
 
-    yield open_reader
-    for reader in opened:
-        reader.close()
+        yield open_reader
+
+
+@pytest.fixture
+def read_in_python(settings) -> Iterator[Callable[..., KafkaPythonReader]]:
+    """Opens readers whose insides a test breaks."""
+    with contextlib.ExitStack() as opened:
+
+        def open_reader(topic, starts, other=None):
+            reader = KafkaPythonReader(
+                other or settings,
+                topic,
+                starts,
+                isolation="read_committed",
+                client_id="test",
+                stream="events",
+            )
+            opened.callback(reader.close)
+            return reader
+
+        yield open_reader

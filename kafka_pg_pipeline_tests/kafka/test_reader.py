@@ -176,12 +176,12 @@ def test_corrupted_batch_ends_the_reader_naming_its_place(topics, read, broker):
     assert_of_no_further_use(reader)
 
 
-def test_tight_loop_of_the_client_is_ended_by_the_watchdog(topics, read, settings):
+def test_tight_loop_of_the_client_is_ended_by_the_watchdog(topics, read_in_python, settings):
     topic = topics.create()
     topics.fill(topic, 1)
     send_undecodable(topics, topic)
     impatient = settings.model_copy(update={"request_timeout_seconds": 1.0})
-    reader = read(topic, {0: 0}, other=impatient)
+    reader = read_in_python(topic, {0: 0}, other=impatient)
     assert reader._consumer.poll(timeout_ms=2_000)
     with pytest.raises(CorruptRecordError):
         reader._consumer.poll(timeout_ms=2_000)
@@ -200,11 +200,11 @@ def send_undecodable(topics, topic):
     producer.flush(10)
 
 
-def test_missing_codec_says_what_to_install(topics, read, monkeypatch):
+def test_missing_codec_says_what_to_install(topics, read_in_python, monkeypatch):
     topic = topics.create()
     topics.fill(topic, 3, compression_type="zstd")
     monkeypatch.setattr("kafka.codec.has_zstd", lambda: False)
-    reader = read(topic, {0: 0})
+    reader = read_in_python(topic, {0: 0})
     with pytest.raises(UndecodableBatchError, match=r"@0 .*pip install 'kafka-python\[zstd\]'"):
         read_until(reader, {0: 3})
 
@@ -310,9 +310,9 @@ def test_large_record_is_read_whole(topics, read):
     assert len(records[0][1].value) == 12_000_000
 
 
-def test_interrupt_closes_the_reader(topics, read, monkeypatch):
+def test_interrupt_closes_the_reader(topics, read_in_python, monkeypatch):
     topic = topics.create()
-    reader = read(topic, {0: 0})
+    reader = read_in_python(topic, {0: 0})
 
     def interrupt(**_):
         raise KeyboardInterrupt

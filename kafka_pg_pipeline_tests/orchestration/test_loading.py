@@ -59,8 +59,11 @@ def test_all_ways_of_loading_find_the_same_definitions(
         f"load_{bench.name}",
         "replay_dead_letters",
         "streams_to_postgres",
+        "follow_streams",
         *MOVES,
         "purge",
+        "check_streams",
+        "check_tables",
     }
     home = tmp_path / "home"
     home.mkdir()
@@ -122,6 +125,7 @@ def test_everything_is_off_until_somebody_turns_it_on(monkeypatch: pytest.Monkey
         "purge_schedule",
         "load_orders_schedule",
         "streams_to_postgres_schedule",
+        "check_streams_schedule",
     }
     stopped = dg.DefaultScheduleStatus.STOPPED
     assert {schedule.default_status for schedule in schedules.values()} == {stopped}
@@ -165,6 +169,9 @@ def test_tables_may_have_any_name(first: str, second: str) -> None:
         dg.AssetKey(["kafka", "shop.orders-v1"]),
         dg.AssetKey(["kafka", "shop_orders_v1"]),
     } == set(keys)
+    checks = definitions.resolve_asset_graph().asset_check_keys
+    assert {key.asset_key for key in checks} == expected
+    assert len({key.name for key in checks}) * 2 == len(checks)
 
 
 def test_two_streams_of_one_table_are_refused() -> None:

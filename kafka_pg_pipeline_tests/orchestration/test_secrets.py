@@ -4,12 +4,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
 from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.local.postgres_server import PostgresServer
 from kafka_pg_pipeline.resources.build import build_resources
+from kafka_pg_pipeline.resources.kafka import REGISTRY_PREFIX, KafkaResource
+from kafka_pg_pipeline.resources.postgres import PostgresResource
 from kafka_pg_pipeline.settings.file import load_settings
-from kafka_pg_pipeline.settings.models import DeadLetterSettings, KafkaSettings
+from kafka_pg_pipeline.settings.models import (
+    DeadLetterSettings,
+    KafkaSettings,
+    PostgresSettings,
+    SchemaRegistrySettings,
+)
 from kafka_pg_pipeline_tests.fix_servers import postgres_settings
 from kafka_pg_pipeline_tests.fix_streams import BenchMaker
 from kafka_pg_pipeline_tests.orchestration.programs import all_files, execute_job
@@ -68,6 +76,20 @@ def test_neither_secrets_nor_records_reach_dagsters_storage(
             assert hidden.encode() not in content, (path, hidden)
     for hidden in (secret, CANARY, WRONG):
         assert hidden not in refused
+
+
+@pytest.mark.parametrize(
+    ("section", "resource", "prefix"),
+    [
+        (KafkaSettings, KafkaResource, ""),
+        (SchemaRegistrySettings, KafkaResource, REGISTRY_PREFIX),
+        (PostgresSettings, PostgresResource, ""),
+    ],
+)
+def test_whatever_the_file_says_of_servers_reaches_dagster(
+    section: type[BaseModel], resource: type[BaseModel], prefix: str
+) -> None:
+    assert {prefix + name for name in section.model_fields} <= set(resource.model_fields)
 
 
 def test_resources_hold_the_names_of_variables_and_show_no_secret(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 from kafka.consumer.fetcher import ConsumerRecord
 
-from kafka_pg_pipeline.adapters.kafka.reader import with_timestamps
+from kafka_pg_pipeline.adapters.kafka.kafka_python_reader import with_timestamps
 
 
 def test_records_of_a_format_without_timestamps_get_the_logs_word_for_none() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from kafka_pg_pipeline.domain.checks import Check, Severity
 from kafka_pg_pipeline.domain.tables import MetadataField
 from kafka_pg_pipeline.settings.models import BatchSettings, StreamSettings
 from kafka_pg_pipeline_tests.settings_files import load_stream, load_text, refuse_stream
@@ -146,3 +147,23 @@ def test_cron_expressions(tmp_path: Path, schedule: str) -> None:
 def test_tables_may_have_any_name(tmp_path: Path, table: str) -> None:
     loaded = load_text(tmp_path, f"streams: {{a: {{topic: t, table: {table}}}}}\n")
     assert loaded.settings.streams["a"].table == table.strip("'")
+
+
+def test_severities_are_told_for_all_checks_or_for_some(tmp_path: Path) -> None:
+    usual = load_stream(tmp_path).checks.severities
+    assert set(usual) == set(Check)
+    assert {check for check, word in usual.items() if word is Severity.WARN} == {
+        Check.LAG,
+        Check.FRESHNESS,
+        Check.DEAD_LETTER_SHARE,
+    }
+    assert set(usual.values()) == {Severity.WARN, Severity.ERROR}
+    all_warn = load_stream(tmp_path, "checks: {severity: '${WORD}'}", WORD="warn").checks.severities
+    assert all_warn == dict.fromkeys(Check, Severity.WARN)
+    assert load_stream(tmp_path, "checks: {severity: off}").checks.severities == {}
+    some = load_stream(tmp_path, "checks: {severity: {lag: off, tiling: warn}}").checks.severities
+    assert some == {
+        check: Severity.WARN if check is Check.TILING else word
+        for check, word in usual.items()
+        if check is not Check.LAG
+    }

@@ -3,7 +3,7 @@
 import ssl
 import threading
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from kafka.net.compat import KafkaNetClient
 from kafka.net.selector import NetworkSelector
@@ -20,6 +20,7 @@ BOOTSTRAP_TIMEOUT_SECONDS = 8.0
 CLOSE_TIMEOUT_SECONDS = 5.0
 
 T = TypeVar("T")
+Isolation = Literal["read_committed", "read_uncommitted"]
 
 
 class ClientKeeper:

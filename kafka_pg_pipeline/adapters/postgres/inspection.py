@@ -13,6 +13,7 @@ from kafka_pg_pipeline.adapters.postgres.connection import (
 )
 from kafka_pg_pipeline.adapters.postgres.staging import target_identifier
 from kafka_pg_pipeline.domain.batches import BatchCounts
+from kafka_pg_pipeline.domain.checks import LetterAccount
 from kafka_pg_pipeline.domain.findings import Finding, Verification
 from kafka_pg_pipeline.domain.modes import Mode, WriteMode
 from kafka_pg_pipeline.domain.offsets import OffsetRange
@@ -99,6 +100,17 @@ class PostgresInspection:
             cursor.execute(statements["other_fillers"], {**self._key, "target_oid": target.oid})
             return cursor.fetchone() is not None
 
+    def count_letters(self, hours: int) -> LetterAccount:
+        """Unresolved dead letters, and the records read in the last ``hours``."""
+        statements = Statements("checks", self._primary.settings.schema_name)
+        wanted = {**self._key, "hours": hours}
+        with self._primary.transaction("count the dead letters", statements=2) as cursor:
+            cursor.execute(statements["recent_records"], wanted)
+            [(records,)] = cursor.fetchall()
+            cursor.execute(statements["unresolved_letters"], wanted)
+            [(unresolved, recent)] = cursor.fetchall()
+        return LetterAccount(int(unresolved), int(recent), int(records), hours)
+
     def verify(self, target: TargetTable | None) -> Verification:
         """Check the invariants of the protocol (delivery.md 7.2); all in one snapshot.
 
@@ -106,22 +118,42 @@ class PostgresInspection:
         and where it holds rows of another topic or stream too. So are the number of rows, and the
         rows of replayed dead letters, where records overwrite or delete each other's.
         """
-        schema = self._primary.settings.schema_name
-        queries = dict(_named("verify", Statements("verify", schema)))
+        queries, unchecked = self._queries_of_table(target)
+        return self._check({**self._queries_of_ledger(), **queries}, unchecked)
+
+    def verify_ledger(self) -> Verification:
+        """As ``verify``, those invariants that the pipeline's own tables tell."""
+        return self._check(self._queries_of_ledger(), ())
+
+    def verify_table(self, target: TargetTable | None) -> Verification:
+        """As ``verify``, those invariants for which all rows of the table are read."""
+        return self._check(*self._queries_of_table(target))
+
+    def _queries_of_ledger(self) -> Mapping[str, sql.Composed]:
+        return dict(_named("verify", Statements("verify", self._primary.settings.schema_name)))
+
+    def _queries_of_table(
+        self, target: TargetTable | None
+    ) -> tuple[Mapping[str, sql.Composed], tuple[str, ...]]:
+        """What can be asked of the table, and the names of what cannot."""
         offset_columns = target.offset_columns if target else None
-        unchecked = tuple(load_queries("verify_table"))
-        if target is not None and offset_columns is not None and not self._is_shared(target):
-            partition, offset = offset_columns
-            bound = Statements(
-                "verify_table",
-                schema,
-                target=target_identifier(target.name),
-                partition=sql.Identifier(partition),
-                offset=sql.Identifier(offset),
-            )
-            queries.update(_named("verify_table", bound))
-            unchecked = () if self._mode.mode is Mode.APPEND else ("row_counts", "replayed")
-            queries = {name: query for name, query in queries.items() if name not in unchecked}
+        if target is None or offset_columns is None or self._is_shared(target):
+            return {}, tuple(load_queries("verify_table"))
+        partition, offset = offset_columns
+        bound = Statements(
+            "verify_table",
+            self._primary.settings.schema_name,
+            target=target_identifier(target.name),
+            partition=sql.Identifier(partition),
+            offset=sql.Identifier(offset),
+        )
+        unchecked = () if self._mode.mode is Mode.APPEND else ("row_counts", "replayed")
+        queries = dict(_named("verify_table", bound))
+        return {name: queries[name] for name in queries if name not in unchecked}, unchecked
+
+    def _check(
+        self, queries: Mapping[str, sql.Composed], unchecked: tuple[str, ...]
+    ) -> Verification:
         findings: list[Finding] = []
         with self._primary.transaction("verify the stream", statements=len(queries)) as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")

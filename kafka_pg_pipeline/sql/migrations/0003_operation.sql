@@ -42,3 +42,5 @@ ALTER TABLE {schema}.ledger
     );
 CREATE INDEX dead_letter_resolved ON {schema}.dead_letter (stream, resolved_at)
     WHERE resolved_at IS NOT NULL;
+-- What a run has done so far is asked by each load.
+CREATE INDEX ledger_run_id ON {schema}.ledger (run_id, stream);

@@ -1,0 +1,161 @@
+"""Latency: from a record's timestamp to its committed row, under ``kafka-pg load --until forever``.
+
+A steady producer, then silence. What counts as committed is the ledger's own time of each batch.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import psutil
+import psycopg2
+from append import fill, record
+from confluent_kafka import Producer
+from rich.console import Console
+from rich.table import Table
+
+from kafka_pg_pipeline.local.stack import LocalStack
+
+TOPIC = "bench.latency"
+WARM_UP_SECONDS = 5.0
+LATENCIES = """
+SELECT percentile_cont(ARRAY[0.5, 0.95, 0.99, 1.0]) WITHIN GROUP (ORDER BY extract(
+           epoch FROM line.committed_at - landed.kafka_timestamp)::double precision),
+       count(*)
+FROM public.latency AS landed
+JOIN kafka_pg.ledger AS line
+    ON line.partition = landed.kafka_partition
+   AND landed.kafka_offset >= line.start_offset AND landed.kafka_offset < line.next_offset
+WHERE landed.kafka_timestamp >= to_timestamp(%s)
+"""
+COMMITS = (
+    "SELECT count(DISTINCT batch_id) FROM kafka_pg.ledger WHERE committed_at >= to_timestamp(%s)"
+)
+
+
+def produce(servers: str, rate: int, seconds: float, partitions: int) -> int:
+    """Produce at a steady rate, in slices of 10 ms; returns how many."""
+    producer = Producer({"bootstrap.servers": servers, "linger.ms": 5, "acks": "all"})
+    started, sent = time.monotonic(), 0
+    while (elapsed := time.monotonic() - started) < seconds:
+        for _ in range(int(rate * elapsed) - sent):
+            producer.produce(TOPIC, record(sent), partition=sent % partitions)
+            sent += 1
+        producer.poll(0)
+        time.sleep(0.01)
+    producer.flush(60)
+    return sent
+
+
+def watch_cpu(process: psutil.Process, seconds: float) -> float:
+    """Share of one core that a process takes."""
+    process.cpu_percent()
+    time.sleep(seconds)
+    return process.cpu_percent()
+
+
+def measure(
+    stack: LocalStack, rate: int, seconds: float, partitions: int, reader: str, idle: float
+) -> dict[str, Any]:
+    endpoints = stack.endpoints()
+    fill(endpoints.bootstrap_servers, 1, partitions, topic=TOPIC)
+    configuration = Path(os.environ["KAFKA_PG_HOME"]) / "latency.yaml"
+    configuration.write_text(
+        f"kafka: {{reader: {reader}}}\n"
+        f"streams:\n  latency:\n    topic: {TOPIC}\n    table: public.latency\n"
+        "    metadata: [partition, offset, timestamp]\n"
+    )
+    command = [sys.executable, "-m", "kafka_pg_pipeline", "load", "--until", "forever", "--json"]
+    loader = subprocess.Popen(
+        [*command, "-c", str(configuration)],
+        env={**os.environ, **endpoints.environment()},
+        stdout=subprocess.DEVNULL,
+    )
+    connection = psycopg2.connect(
+        host=endpoints.host,
+        port=endpoints.port,
+        user=endpoints.user,
+        password=endpoints.password,
+        dbname=endpoints.dbname,
+    )
+    connection.autocommit = True
+    cursor = connection.cursor()
+    try:
+        time.sleep(WARM_UP_SECONDS)
+        process = psutil.Process(loader.pid)
+        started = time.time()
+        cpu: list[float] = []
+        watching = threading.Thread(target=lambda: cpu.append(watch_cpu(process, seconds)))
+        watching.start()
+        sent = produce(endpoints.bootstrap_servers, rate, seconds, partitions)
+        watching.join()
+        time.sleep(3)
+        cursor.execute(LATENCIES, [started])
+        percentiles, rows = cursor.fetchone()
+        cursor.execute(COMMITS, [started])
+        commits = cursor.fetchone()[0]
+        quiet = time.time()
+        idle_cpu = watch_cpu(process, idle)
+        cursor.execute(COMMITS, [quiet])
+        idle_commits = cursor.fetchone()[0]
+        memory = process.memory_info().rss
+    finally:
+        loader.send_signal(signal.SIGTERM)
+        code = loader.wait(30)
+        connection.close()
+    return {
+        "sent": sent,
+        "rows": rows,
+        **dict(zip(("p50", "p95", "p99", "max"), percentiles, strict=True)),
+        "commits_per_second": commits / seconds,
+        "cpu_percent": cpu[0],
+        "idle_commits": idle_commits,
+        "idle_cpu_percent": idle_cpu,
+        "memory_bytes": memory,
+        "exit_code": code,
+    }
+
+
+@click.command()
+@click.option("--rate", default=10_000, show_default=True, help="records a second")
+@click.option("--seconds", default=60.0, show_default=True)
+@click.option("--idle", default=20.0, show_default=True, help="seconds of silence afterwards")
+@click.option("--partitions", default=16, show_default=True)
+@click.option("--reader", default="kafka-python", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
+def main(
+    rate: int,
+    seconds: float,
+    idle: float,
+    partitions: int,
+    reader: str,
+    as_json: bool,  # noqa: FBT001
+) -> None:
+    """Seconds from a record's timestamp to its committed row, at a steady rate."""
+    with tempfile.TemporaryDirectory(prefix="kafka_pg_bench_") as home:
+        os.environ["KAFKA_PG_HOME"] = home
+        stack = LocalStack(die_with_parent=True)
+        stack.up()
+        try:
+            result = measure(stack, rate, seconds, partitions, reader, idle)
+        finally:
+            stack.down()
+    if as_json:
+        print(json.dumps(result))
+        return
+    table = Table("what", "value", title=f"{rate:,} records/s for {seconds:.0f} s, {reader}")
+    for name, value in result.items():
+        table.add_row(name, f"{value:,.3f}" if isinstance(value, float) else f"{value:,}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
