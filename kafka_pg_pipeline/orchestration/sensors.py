@@ -116,7 +116,7 @@ def build_sensor(
             }
         verdicts = {name: verdicts[name] for name in streams}
         if any(verdict.look.trouble for verdict in verdicts.values()):
-            aiven.forget()
+            aiven.doubt_recent()
         said = "; ".join(map(str, verdicts.values()))
         requests = ask(list(verdicts.values()))
         if not requests:

@@ -14,6 +14,8 @@ from kafka_pg_pipeline.settings.models import AivenSettings
 # A sensor looks every few seconds, and Aiven counts calls: it takes an answer for so long, unless
 # a server turns out not to be reached with it.
 _LATELY_SECONDS = 300.0
+# A server that is down stays so for a while; Aiven need not be asked at each tick of it.
+_SPARING_SECONDS = 30.0
 # A tick must end within 20 s, whatever state Aiven is in.
 _PATIENCE_OF_SENSORS_SECONDS = 6.0
 
@@ -71,10 +73,9 @@ class AivenResource(dg.ConfigurableResource):  # type: ignore[type-arg] # no val
         """Take an answer that this process got lately, as a sensor does at each tick."""
         self._lookup = _recent_lookup(self.settings())
 
-    def forget(self) -> None:
-        """Ask anew next time: a server is not reached with what Aiven told last."""
-        if self._lookup is not None:
-            self._lookup.forget()
+    def doubt_recent(self) -> None:
+        """Let the next tick ask anew, unless that was done a moment ago."""
+        _drop_recent(self.settings())
 
 
 _recent: dict[str, tuple[float, AivenLookup]] = {}
@@ -83,7 +84,7 @@ _lock = threading.Lock()
 
 def _recent_lookup(settings: AivenSettings) -> AivenLookup:
     """The look-up of this process for these settings, whatever token they hold."""
-    key = settings.model_dump_json(exclude={"token"})
+    key = _spell(settings)
     with _lock:
         began, lookup = _recent.get(key, (0.0, None))
         if lookup is None or time.monotonic() - began > _LATELY_SECONDS:
@@ -95,3 +96,15 @@ def _recent_lookup(settings: AivenSettings) -> AivenLookup:
             )
             _recent[key] = (time.monotonic(), lookup)
         return lookup
+
+
+def _drop_recent(settings: AivenSettings) -> None:
+    key = _spell(settings)
+    with _lock:
+        began, _ = _recent.get(key, (0.0, None))
+        if time.monotonic() - began > _SPARING_SECONDS:
+            _recent.pop(key, None)
+
+
+def _spell(settings: AivenSettings) -> str:
+    return settings.model_dump_json(exclude={"token"})

@@ -45,13 +45,20 @@ class AivenStream:
         document.setdefault(section, {}).update(changes)
         self.file.write_text(yaml.safe_dump(document))
 
+    def exists(self) -> bool:
+        """Whether the table is there yet."""
+        return bool(self._ask(f"SELECT to_regclass('{self.table}') IS NOT NULL")[0])
+
     def count(self) -> int:
+        rows, distinct = self._ask(f"SELECT count(*), count(DISTINCT id) FROM {self.table}")
+        assert rows == distinct
+        return int(rows)
+
+    def _ask(self, query: str) -> Any:
         parameters = {**self.account.postgres.server.connection_parameters(), "dbname": DATABASE}
         with closing(psycopg2.connect(**parameters)) as connection, connection.cursor() as cursor:
-            cursor.execute(f"SELECT count(*), count(DISTINCT id) FROM {self.table}")
-            rows, distinct = cursor.fetchone()
-            assert rows == distinct
-            return int(rows)
+            cursor.execute(query)
+            return cursor.fetchone()
 
     def load_definitions(self, monkeypatch: pytest.MonkeyPatch) -> dg.Definitions:
         for name, value in self.environment.items():

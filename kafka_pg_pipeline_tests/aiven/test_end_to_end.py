@@ -1,17 +1,23 @@
 """From an Aiven project to rows: runs that know the token and names, and nothing else."""
 
 import copy
+import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from kafka_pg_pipeline.adapters.kafka.producer import produce_values
 from kafka_pg_pipeline.orchestration import failures
+from kafka_pg_pipeline.resources import aiven as aiven_resource
 from kafka_pg_pipeline_tests.aiven.conftest import EVENTS, AivenStream
 from kafka_pg_pipeline_tests.cli.conftest import CommandLine
 from kafka_pg_pipeline_tests.fix_aiven import KAFKA, PG_PASSWORD, POSTGRES
+from kafka_pg_pipeline_tests.fix_proxy import Proxy
 from kafka_pg_pipeline_tests.orchestration.programs import all_files, execute_job
+from kafka_pg_pipeline_tests.waiting import wait_until
 
 JOB = "kafka_to_postgres"
 CALLS_OF_A_LOOK_UP = 3  # two services and the CA
@@ -94,6 +100,7 @@ def test_the_sensor_asks_aiven_once_until_a_server_cannot_be_reached(
     definitions = aiven_stream.load_definitions(monkeypatch)
     sensor = definitions.get_repository_def().get_sensor_def("new_offsets_sensor")
     account = aiven_stream.account
+    monkeypatch.setattr(aiven_resource, "_SPARING_SECONDS", 0.0)
 
     def tick() -> str:
         with dg.build_sensor_context(
@@ -107,7 +114,7 @@ def test_the_sensor_asks_aiven_once_until_a_server_cannot_be_reached(
     account.postgres.execute("ALTER ROLE avnadmin PASSWORD 'renewed'")
     account.api.services[POSTGRES]["users"][0]["password"] = "renewed"
     try:
-        tick()  # over a connection of the old password it may still look
+        assert "the password is wrong" in tick()
         assert "demo: up to date" in tick()
         assert len(account.api.calls) == 2 * CALLS_OF_A_LOOK_UP
     finally:
@@ -135,3 +142,44 @@ def test_the_demo_runs_on_an_aiven_project(
     assert aiven_stream.count() == EVENTS
     shown = done.out + done.err
     assert not [secret for secret in aiven_stream.secrets if secret in shown]
+
+
+def test_a_load_without_end_follows_a_failover_and_a_new_password(
+    aiven_stream: AivenStream,
+    command_line: CommandLine,
+    make_proxy: Callable[[str, int], Proxy],
+) -> None:
+    """The old address goes away with its connections; later the password is another one."""
+    account = aiven_stream.account
+    proxy = make_proxy("127.0.0.1", account.postgres.server.port)
+    account.place_postgres(port=proxy.port)
+    environment = aiven_stream.environment
+
+    def produce_more(expected: int) -> None:
+        produce_values(
+            account.kafka.plain,
+            aiven_stream.topic,
+            [(None, json.dumps({"id": expected * 10 + n}).encode()) for n in range(10)],
+        )
+        wait_until(lambda: aiven_stream.exists() and aiven_stream.count() == expected, 60)
+
+    process = command_line.start("load", "demo", "--until", "forever", **environment)
+    try:
+        produce_more(10)
+        account.place_postgres()
+        proxy.close()
+        produce_more(20)
+        account.postgres.execute("ALTER ROLE avnadmin PASSWORD 'canary-renewed-2207'")
+        account.api.services[POSTGRES]["users"][0]["password"] = "canary-renewed-2207"
+        account.postgres.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'avnadmin'"
+        )
+        produce_more(30)
+    finally:
+        account.postgres.execute(f"ALTER ROLE avnadmin PASSWORD '{PG_PASSWORD}'")
+        process.terminate()
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 0, err
+    shown = out + err
+    secrets = (*aiven_stream.secrets, "canary-renewed-2207")
+    assert not [secret for secret in secrets if secret in shown]
