@@ -15,6 +15,8 @@ pytest_plugins = [
     "kafka_pg_pipeline_tests.fix_proxy",
     "kafka_pg_pipeline_tests.fix_registry",
     "kafka_pg_pipeline_tests.fix_connect",
+    "kafka_pg_pipeline_tests.fix_aiven",
+    "kafka_pg_pipeline_tests.fix_tls_servers",
 ]
 
 

@@ -9,6 +9,12 @@ import os
 
 import dagster as dg
 
+from kafka_pg_pipeline.orchestration.aiven import (
+    build_check_job,
+    build_check_schedule,
+    build_service_checks,
+    build_service_specs,
+)
 from kafka_pg_pipeline.orchestration.alerts import build_alert_sensor
 from kafka_pg_pipeline.orchestration.assets import build_table_assets, build_topic_specs
 from kafka_pg_pipeline.orchestration.backfills import build_backfill_assets, build_backfill_jobs
@@ -47,21 +53,32 @@ def build_definitions(loaded: LoadedSettings) -> dg.Definitions:
         *build_move_jobs(streams),
         *checks.jobs.values(),
     ]
-    purge = build_purge_job(streams, loaded.settings.retention, [job.name for job in jobs])
     starts_on = os.environ.get("KAFKA_PG_START_SENSORS") == "1"
     status = dg.DefaultSensorStatus.RUNNING if starts_on else dg.DefaultSensorStatus.STOPPED
     sensor = build_sensor(load_jobs, together, follow, streams.by_name, status, looking)
     sensors = [sensor] if load_jobs else []
     if loaded.settings.alerts.webhook is not None:
         sensors.append(build_alert_sensor(streams, status))
+    services = build_service_specs(loaded.settings.aiven)
+    service_checks = build_service_checks(loaded.settings.aiven)
+    check_job = build_check_job(service_checks) if service_checks else None
+    jobs += [check_job] if check_job else []
+    purge = build_purge_job(streams, loaded.settings.retention, [job.name for job in jobs])
+    schedules = build_schedules(
+        kafka_to_postgres, together, purge, checks, load_jobs, streams.by_name
+    )
+    schedules += [build_check_schedule(check_job)] if check_job else []
     return dg.Definitions(
-        assets=[*build_topic_specs(streams.by_name), *assets.values(), *windows.values()],
-        asset_checks=checks.definitions,
+        assets=[
+            *build_topic_specs(streams.by_name),
+            *services,
+            *assets.values(),
+            *windows.values(),
+        ],
+        asset_checks=[*checks.definitions, *service_checks],
         # Not among those whose old runs are purged: they say which windows were loaded.
         jobs=[*jobs, purge, *build_backfill_jobs(streams.by_name, windows)],
-        schedules=build_schedules(
-            kafka_to_postgres, together, purge, checks, load_jobs, streams.by_name
-        ),
+        schedules=schedules,
         sensors=sensors,
         resources=resources,
         # Also for runs launched on the assets themselves: a process for each op would cost more

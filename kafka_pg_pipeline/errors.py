@@ -6,12 +6,14 @@ PipelineError
  │    ├── KafkaUnavailableError
  │    │    └── TopicUnavailableError  a part of one topic has no leader; others may be fine
  │    ├── RegistryUnavailableError
+ │    ├── AivenUnavailableError  Aiven's API does not answer, or a service is being rebuilt
  │    ├── PostgresUnavailableError
  │    ├── ContentionError        a lock, deadlock or serialization conflict outlasted its retries
  │    └── OutcomeUnknownError    COMMIT was sent and its outcome could not be learned in time
  └── TerminalError               a person has to look; nothing was moved
       ├── PausedError            somebody paused the stream, and this was asked for by name
       ├── AuthenticationError    credentials or rights
+      ├── ServicePoweredOffError  the Aiven service does not run
       ├── TopicMissingError
       ├── TargetError            the table is missing or does not fit the stream
       ├── IncarnationChangedError  the topic or the cluster is not the one loaded before
@@ -51,6 +53,10 @@ class RegistryUnavailableError(TransientError):
     """The schema registry did not answer in time."""
 
 
+class AivenUnavailableError(TransientError):
+    """Aiven's API did not answer in time, or one of its services is not ready yet."""
+
+
 class PostgresUnavailableError(TransientError):
     """The database could not be reached, or the connection was lost before COMMIT."""
 
@@ -73,6 +79,10 @@ class PausedError(TerminalError):
 
 class AuthenticationError(TerminalError):
     """Credentials were refused or a right is missing."""
+
+
+class ServicePoweredOffError(TerminalError):
+    """The Aiven service is powered off, or in a state that nobody knows."""
 
 
 class TopicMissingError(TerminalError):

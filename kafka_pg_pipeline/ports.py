@@ -17,6 +17,7 @@ from kafka_pg_pipeline.domain.offsets import Position, TopicIdentity, TopicSnaps
 from kafka_pg_pipeline.domain.pauses import Pause
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.schemas import RegisteredSchema
+from kafka_pg_pipeline.domain.services import AccessRule, Service, ServiceTopic, ServiceUser
 from kafka_pg_pipeline.domain.tables import Column, Evolved, TargetTable
 
 
@@ -234,3 +235,46 @@ class LetterPublisher(Protocol):
 
     def publish(self, letters: Sequence[OpenedLetter]) -> tuple[int, ...]:
         """Ids of the letters that all replicas have; the others are refused by the broker."""
+
+
+class ServiceDirectory(Protocol):
+    """Knows the services of one project of a cloud, and how to reach them.
+
+    Raises AivenUnavailableError (no answer in time), AuthenticationError (the token, or a right of
+    it) or ConfigurationError (a name that there is not; near ones are named).
+    """
+
+    project: str
+
+    def check_project(self) -> None:
+        """Return where the project exists and the token may look at it."""
+
+    def fetch_services(self) -> tuple[Service, ...]:
+        """All services of the project; secrets may be left out."""
+
+    def fetch_service(self, name: str) -> Service:
+        """One service, with its users and their secrets."""
+
+    def fetch_user(self, service: str, name: str) -> ServiceUser:
+        """One user of a service, with its secrets."""
+
+    def fetch_ca(self) -> str:
+        """The CA that signs the services' certificates, as PEM text."""
+
+    def fetch_topics(self, service: str) -> tuple[ServiceTopic, ...]:
+        """Topics of a Kafka service: for display, they may be some minutes old."""
+
+    def create_topic(self, service: str, topic: str, *, partitions: int, replication: int) -> None:
+        """Create a topic; one that is there already is left as it is."""
+
+    def create_database(self, service: str, database: str) -> None:
+        """Create a database; one that is there already is left as it is."""
+
+    def create_user(self, service: str, user: str) -> None:
+        """Create a user; one that is there already is left as it is."""
+
+    def create_access_rule(self, service: str, rule: AccessRule) -> None:
+        """Let a Kafka user do something with topics."""
+
+    def close(self) -> None:
+        """Release connections; safe to call twice."""

@@ -16,13 +16,14 @@ from kafka_pg_pipeline_tests.fix_servers import connect
 
 _CONFIGURATION = """\
 [databases]
-{dbname} = host={host} port={port} user={user} password={password}
+{dbname} = host={host} port={port} auth_user={user}
 
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {listen_port}
 unix_socket_dir =
-auth_type = any
+auth_type = scram-sha-256
+auth_file = {auth_file}
 pool_mode = transaction
 default_pool_size = 20
 server_tls_sslmode = prefer
@@ -34,14 +35,17 @@ def pooled_postgres(
     postgres: PostgresSettings, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[PostgresSettings]:
     """The session's PostgreSQL through PgBouncer; skips where there is none, but never in CI."""
-    program = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    program = find_pgbouncer()
     if program is None:
         verdict = pytest.fail if os.environ.get("CI") else pytest.skip
         verdict("PgBouncer is not installed (apt-get install pgbouncer)")
     directory = tmp_path_factory.mktemp("pgbouncer")
     pooled = postgres.model_copy(update={"host": "127.0.0.1", "port": pick_free()})
     configuration = directory / "pgbouncer.ini"
-    configuration.write_text(_configure(postgres, pooled.port))
+    logins = directory / "userlist.txt"
+    # Other roles than this one PgBouncer looks up by it.
+    logins.write_text(f'"{postgres.user}" "{_password(postgres)}"\n')
+    configuration.write_text(_configure(postgres, pooled.port, logins))
     command = [program, str(configuration)]
     if os.geteuid() == 0:
         command[1:1] = ["-u", "nobody"]  # it refuses to stay root
@@ -54,15 +58,24 @@ def pooled_postgres(
             child.terminate()
 
 
-def _configure(postgres: PostgresSettings, listen_port: int) -> str:
+def find_pgbouncer() -> str | None:
+    """The program, where it is installed."""
+    return shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+
+
+def _configure(postgres: PostgresSettings, listen_port: int, logins: Path) -> str:
     return _CONFIGURATION.format(
         dbname=postgres.dbname,
         host=postgres.host,
         port=postgres.port,
         user=postgres.user,
-        password=postgres.password.get_secret_value() if postgres.password else "",
         listen_port=listen_port,
+        auth_file=logins,
     )
+
+
+def _password(postgres: PostgresSettings) -> str:
+    return postgres.password.get_secret_value() if postgres.password else ""
 
 
 def _wait_until_serving(

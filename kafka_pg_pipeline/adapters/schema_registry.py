@@ -1,5 +1,6 @@
 """A schema registry that speaks Confluent's API, as Karapace does: the port SchemaRegistry."""
 
+import ssl
 import time
 from collections.abc import Callable
 from typing import Any
@@ -18,6 +19,7 @@ from kafka_pg_pipeline.errors import (
     ConfigurationError,
     RegistryUnavailableError,
 )
+from kafka_pg_pipeline.settings.discovered import DiscoveredRegistry
 from kafka_pg_pipeline.settings.models import SchemaRegistrySettings
 
 _ACCEPT = "application/vnd.schemaregistry.v1+json, application/json"
@@ -157,5 +159,27 @@ def _open_session(settings: SchemaRegistrySettings) -> requests.Session:
         # It may ask for an hour; a later run is soon enough.
         respect_retry_after_header=False,
     )
-    session.mount(f"{urlsplit(settings.url).scheme}://", HTTPAdapter(max_retries=retry))
+    session.mount(f"{urlsplit(settings.url).scheme}://", _make_adapter(settings, retry))
     return session
+
+
+def _make_adapter(settings: SchemaRegistrySettings, retry: Retry) -> HTTPAdapter:
+    if not isinstance(settings, DiscoveredRegistry):
+        return HTTPAdapter(max_retries=retry)
+    context = ssl.create_default_context(cadata=settings.ca)
+    return _AlsoTrusting(context, max_retries=retry)
+
+
+class _AlsoTrusting(HTTPAdapter):
+    """Takes certificates of the usual CAs, and of those in a context of ours.
+
+    Whether Aiven's registries have the project's CA or a public one depends on their age.
+    """
+
+    def __init__(self, context: ssl.SSLContext, **options: Any) -> None:
+        self._context = context
+        super().__init__(**options)
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        """Make the connections with that context; ``verify`` adds the usual CAs to it."""
+        super().init_poolmanager(*arguments, ssl_context=self._context, **options)

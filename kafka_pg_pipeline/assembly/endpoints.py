@@ -1,17 +1,19 @@
-"""Which Kafka and which PostgreSQL: the file wins, then the environment, then the local stack."""
+"""Which Kafka and which PostgreSQL: the file, then Aiven, the environment, the local stack."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from pydantic import SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 
+from kafka_pg_pipeline.assembly.aiven import AivenLookup, build_lookup
 from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.local.errors import LocalStackError
 from kafka_pg_pipeline.local.stack import LocalEndpoints, LocalStack, default_home
 from kafka_pg_pipeline.settings.messages import explain
 from kafka_pg_pipeline.settings.models import (
+    AivenSettings,
     KafkaSettings,
     PipelineSettings,
     PostgresSettings,
@@ -38,13 +40,19 @@ FindStack = Callable[[], LocalEndpoints | None]
 
 @dataclass(frozen=True)
 class Endpoints:
-    """Both servers, completely named, and who named each; the registry where one is named."""
+    """Both servers, completely named, and who named each; the registry where one is named.
+
+    ``lookup`` and ``look_again`` are there where Aiven was asked: told to forget, the one asks
+    again when it is next needed; the other asks at once, and raises as ``resolve_endpoints`` does.
+    """
 
     kafka: KafkaSettings
     postgres: PostgresSettings
     kafka_named_by: str
     postgres_named_by: str
     schema_registry: SchemaRegistrySettings = field(default_factory=SchemaRegistrySettings)
+    lookup: AivenLookup | None = field(default=None, repr=False, compare=False)
+    look_again: Callable[[], "Endpoints"] | None = field(default=None, repr=False, compare=False)
 
     @property
     def kafka_is_local(self) -> bool:
@@ -68,34 +76,76 @@ def find_local_stack() -> LocalEndpoints | None:
 
 def needs_local_stack(settings: PipelineSettings, environment: Mapping[str, str]) -> bool:
     """True where Kafka or PostgreSQL is named neither by the file nor by the environment."""
-    kafka_named = settings.kafka.bootstrap_servers or environment.get("KAFKA_BOOTSTRAP_SERVERS")
-    postgres_named = settings.postgres.host or environment.get("PGHOST")
-    return not (kafka_named and postgres_named)
+    kafka_named = settings.kafka.bootstrap_servers or settings.aiven.kafka_service
+    postgres_named = settings.postgres.host or settings.aiven.postgres_service
+    return not (
+        (kafka_named or environment.get("KAFKA_BOOTSTRAP_SERVERS"))
+        and (postgres_named or environment.get("PGHOST"))
+    )
 
 
 def resolve_endpoints(
     settings: PipelineSettings,
     environment: Mapping[str, str],
     find_stack: FindStack = find_local_stack,
+    lookup: AivenLookup | None = None,
 ) -> Endpoints:
     """Name both servers; an empty string counts as not named. Starts nothing.
+
+    Aiven is asked where ``aiven`` names a service for a server that the file names not itself;
+    a ``lookup`` that was made before is not repeated.
 
     Raises:
         ConfigurationError: a server is named nowhere and the local stack is not running, or a
             variable of the environment holds what its setting does not allow.
+        AivenUnavailableError, AuthenticationError, ServicePoweredOffError: Aiven was asked, and
+            does not answer, does not let us in, or has powered the service off.
 
     """
-    kafka, kafka_named_by = _resolve_kafka(settings.kafka, environment, find_stack)
-    postgres, postgres_named_by = _resolve_postgres(settings.postgres, environment, find_stack)
-    registry = _resolve_registry(settings.schema_registry, environment)
-    return Endpoints(kafka, postgres, kafka_named_by, postgres_named_by, registry)
+    lookup = lookup or build_lookup(settings.aiven, environment)
+    kafka, kafka_named_by = _resolve_kafka(settings, environment, find_stack, lookup)
+    postgres, postgres_named_by = _resolve_postgres(settings, environment, find_stack, lookup)
+    registry = _resolve_registry(settings, environment, lookup)
+    found = Endpoints(kafka, postgres, kafka_named_by, postgres_named_by, registry)
+    if not asks_aiven(settings):
+        return found
+    asked = lookup
+
+    def look_again() -> Endpoints:
+        asked.forget()
+        return resolve_endpoints(settings, environment, find_stack, asked)
+
+    return replace(found, lookup=asked, look_again=look_again)
+
+
+def asks_aiven(settings: PipelineSettings) -> bool:
+    """Whether Aiven is asked for a server."""
+    return _kafka_is_aivens(settings) or _postgres_is_aivens(settings)
+
+
+def _kafka_is_aivens(settings: PipelineSettings) -> bool:
+    return bool(settings.aiven.kafka_service and not settings.kafka.bootstrap_servers)
+
+
+def _postgres_is_aivens(settings: PipelineSettings) -> bool:
+    return bool(settings.aiven.postgres_service and not settings.postgres.host)
+
+
+def _spell_service(aiven: AivenSettings, name: str) -> str:
+    return f"the Aiven service {name} of project {aiven.project}"
 
 
 def _resolve_kafka(
-    kafka: KafkaSettings, environment: Mapping[str, str], find_stack: FindStack
+    settings: PipelineSettings,
+    environment: Mapping[str, str],
+    find_stack: FindStack,
+    lookup: AivenLookup,
 ) -> tuple[KafkaSettings, str]:
+    kafka, aiven = settings.kafka, settings.aiven
     if kafka.bootstrap_servers:
         return kafka, _FILE
+    if _kafka_is_aivens(settings):
+        return lookup.fetch_kafka(kafka), _spell_service(aiven, aiven.kafka_service)
     servers = environment.get("KAFKA_BOOTSTRAP_SERVERS")
     if servers:
         return kafka.model_copy(update={"bootstrap_servers": servers}), _ENVIRONMENT
@@ -105,10 +155,16 @@ def _resolve_kafka(
 
 
 def _resolve_postgres(
-    postgres: PostgresSettings, environment: Mapping[str, str], find_stack: FindStack
+    settings: PipelineSettings,
+    environment: Mapping[str, str],
+    find_stack: FindStack,
+    lookup: AivenLookup,
 ) -> tuple[PostgresSettings, str]:
+    postgres, aiven = settings.postgres, settings.aiven
     if postgres.host:
         return _fill_in(postgres, environment), _FILE
+    if _postgres_is_aivens(settings):
+        return lookup.fetch_postgres(postgres), _spell_service(aiven, aiven.postgres_service)
     if environment.get("PGHOST"):
         return _fill_in(postgres, environment), _ENVIRONMENT
     local = _need_stack(find_stack, "postgres.host", "PGHOST")
@@ -124,10 +180,14 @@ def _resolve_postgres(
 
 
 def _resolve_registry(
-    registry: SchemaRegistrySettings, environment: Mapping[str, str]
+    settings: PipelineSettings, environment: Mapping[str, str], lookup: AivenLookup
 ) -> SchemaRegistrySettings:
-    url = environment.get(_REGISTRY_VARIABLE)
-    if registry.url or not url:
+    registry, url = settings.schema_registry, environment.get(_REGISTRY_VARIABLE)
+    if registry.url:
+        return registry
+    if _kafka_is_aivens(settings):
+        return lookup.fetch_registry(registry)
+    if not url:
         return registry
     try:
         return SchemaRegistrySettings.model_validate({**registry.model_dump(), "url": url})

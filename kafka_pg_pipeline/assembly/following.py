@@ -17,7 +17,7 @@ from kafka_pg_pipeline.assembly.endpoints import Endpoints
 from kafka_pg_pipeline.assembly.loading import Limits, Loaded, load_session, plan_session
 from kafka_pg_pipeline.assembly.session import StreamSession, open_session
 from kafka_pg_pipeline.domain.offsets import TopicSnapshot
-from kafka_pg_pipeline.errors import PipelineError, TransientError
+from kafka_pg_pipeline.errors import AuthenticationError, PipelineError, TransientError
 from kafka_pg_pipeline.ports import StopSignal
 from kafka_pg_pipeline.settings.models import StreamSettings
 
@@ -69,6 +69,8 @@ class _Turn:
     error: PipelineError | None = None
     positions: Mapping[int, int] | None = None
     rejected: deque[tuple[float, int]] = field(default_factory=deque)
+    endpoints: Endpoints | None = None
+    was_refused: bool = False
 
     @property
     def is_over(self) -> bool:
@@ -79,7 +81,7 @@ class _Turn:
         self.session, self.opened = ExitStack(), None
 
     def note(self, loaded: Loaded, now: float) -> None:
-        self.faults, self.positions = 0, loaded.positions
+        self.faults, self.positions, self.was_refused = 0, loaded.positions, False
         self.rejected.append((now, loaded.report.counts.dead))
         if self.records_left is not None:
             visible = loaded.report.covered - loaded.report.counts.absent
@@ -116,6 +118,7 @@ class Following:
         self._stop = stop
         self._listener = listener
         self._new_run_id = new_run_id
+        self._next_look_again = 0.0
 
     @property
     def positions(self) -> Mapping[str, Mapping[int, int]]:
@@ -179,6 +182,7 @@ class Following:
 
     def _open(self, turn: _Turn) -> StreamSession:
         if turn.opened is None:
+            turn.endpoints = self._endpoints
             turn.opened = turn.session.enter_context(
                 open_session(turn.name, turn.stream, self._endpoints, run_id=self._new_run_id())
             )
@@ -198,9 +202,30 @@ class Following:
             seconds = self._within_deadline(seconds or float("inf"))
         return Limits(turn.records_left, seconds)
 
+    def _look_again(self, turn: _Turn, *, at_once: bool) -> None:
+        """Ask again where the servers are, if it was Aiven that told what the stream went by."""
+        look_again, now = self._endpoints.look_again, self._clock()
+        is_new = turn.endpoints is not self._endpoints
+        if look_again is None or is_new or (now < self._next_look_again and not at_once):
+            return
+        self._next_look_again = now + _LONGEST_PAUSE_SECONDS
+        try:
+            self._endpoints = look_again()
+        except PipelineError:
+            return  # what is known may be right still
+
+    def _may_pass(self, turn: _Turn, error: PipelineError) -> bool:
+        """Whether to try again; a login is, once, with what Aiven tells now."""
+        is_login = isinstance(error, AuthenticationError) and self._endpoints.look_again is not None
+        may_pass = isinstance(error, TransientError) or (is_login and not turn.was_refused)
+        turn.was_refused = turn.was_refused or is_login
+        if may_pass:
+            self._look_again(turn, at_once=is_login)
+        return may_pass
+
     def _face(self, turn: _Turn, error: PipelineError) -> None:
         turn.close()
-        if not isinstance(error, TransientError):
+        if not self._may_pass(turn, error):
             turn.error = error
             self._listener.failed(turn.name, error)
             return

@@ -1,6 +1,7 @@
 """Measures all streams, whoever loads them: lag by a watch, the rest by the ledger. Only looks."""
 
 import logging
+import time
 from collections.abc import Mapping
 from contextlib import closing
 
@@ -13,6 +14,9 @@ from kafka_pg_pipeline.domain.measures import StreamAccount, StreamMeasure
 from kafka_pg_pipeline.errors import PipelineError
 from kafka_pg_pipeline.settings.models import StreamSettings
 
+# Where Aiven told the servers, it is asked again at most so often while one does not answer.
+_LOOK_AGAIN_SECONDS = 30.0
+
 logger = logging.getLogger(__name__)
 
 
@@ -23,6 +27,7 @@ class Meter:
         self._endpoints = endpoints
         self._streams = streams
         self._accounts = LedgerAccounts(tuple(streams))
+        self._next_look_again = 0.0
 
     def measure(self) -> tuple[StreamMeasure, ...]:
         """Measure every stream, in the order given; a server that does not answer is logged."""
@@ -31,11 +36,24 @@ class Meter:
         for look in looks.values():
             if look.trouble:
                 logger.warning("%s: %s", look.stream, look.trouble)
+        if any(look.trouble for look in looks.values()):
+            self._look_again()
         accounts = self._fetch_accounts()
         return tuple(
             _measure(stream, looks[name], accounts.get(name))
             for name, stream in self._streams.items()
         )
+
+    def _look_again(self) -> None:
+        """Take what Aiven tells now, for the next time."""
+        look_again, now = self._endpoints.look_again, time.monotonic()
+        if look_again is None or now < self._next_look_again:
+            return
+        self._next_look_again = now + _LOOK_AGAIN_SECONDS
+        try:
+            self._endpoints = look_again()
+        except PipelineError as error:
+            logger.warning("%s", error)
 
     def _fetch_accounts(self) -> Mapping[str, StreamAccount]:
         """Nothing where PostgreSQL does not answer, or an older version made its tables."""

@@ -51,6 +51,7 @@ ENTRIES = (
     Entry("pause", "Let no load move a stream until it is resumed."),
     Entry("resume", "Let loads move a paused stream again."),
     Entry("metrics", "Answer Prometheus' scrapes: lag, positions, dead letters, totals."),
+    Entry("aiven", "The Aiven project and services that serve: check, services, env, provision."),
     Entry("purge", "Merge old ledger lines, remove dead letters resolved long ago."),
 )
 

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import SecretStr
-
+from kafka_pg_pipeline.assembly.aiven import find_secrets
 from kafka_pg_pipeline.assembly.endpoints import Endpoints, resolve_endpoints
 from kafka_pg_pipeline.cli.invocation import Invocation
 from kafka_pg_pipeline.cli.logs import keep_secret
@@ -60,6 +59,7 @@ def read_configuration(invocation: Invocation) -> LoadedSettings:
     loaded = load_settings(named, os.environ)
     for name in loaded.secret_variables.values():
         keep_secret(os.environ.get(name))
+    keep_secret(os.environ.get("AIVEN_TOKEN"))
     settings = loaded.settings
     keep_server_secrets(settings.kafka, settings.postgres, settings.schema_registry)
     return loaded
@@ -80,18 +80,26 @@ def use_configuration(loaded: LoadedSettings) -> Pipeline:
     Raises:
         ConfigurationError: see ``resolve_endpoints``.
     """
+    return Pipeline(loaded, find_endpoints(loaded))
+
+
+def find_endpoints(loaded: LoadedSettings) -> Endpoints:
+    """The servers that a configuration leads to; connects to none, and may ask Aiven.
+
+    Raises:
+        PipelineError: see ``resolve_endpoints``.
+    """
     endpoints = resolve_endpoints(loaded.settings, os.environ)
     keep_server_secrets(endpoints.kafka, endpoints.postgres, endpoints.schema_registry)
-    return Pipeline(loaded, endpoints)
+    return endpoints
 
 
 def keep_server_secrets(
     kafka: KafkaSettings, postgres: PostgresSettings, registry: SchemaRegistrySettings
 ) -> None:
     """Let no message show the servers' passwords, whoever wrote it."""
-    for secret in (kafka.sasl_password, postgres.password, registry.password):
-        if isinstance(secret, SecretStr):
-            keep_secret(secret.get_secret_value())
+    for secret in find_secrets(kafka, postgres, registry):
+        keep_secret(secret)
 
 
 def select_streams(loaded: LoadedSettings, names: Sequence[str]) -> dict[str, StreamSettings]:

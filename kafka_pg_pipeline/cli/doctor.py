@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from itertools import chain
 
 import click
-from rich.text import Text
 
 from kafka_pg_pipeline.adapters.postgres.health import StuckBackend
+from kafka_pg_pipeline.assembly.aiven_doctor import examine_aiven
 from kafka_pg_pipeline.assembly.doctor import (
     Check,
     Verdict,
@@ -18,32 +18,26 @@ from kafka_pg_pipeline.assembly.doctor import (
     fetch_stuck_backends,
     terminate_backend,
 )
-from kafka_pg_pipeline.assembly.endpoints import Endpoints, resolve_endpoints
+from kafka_pg_pipeline.assembly.endpoints import Endpoints
+from kafka_pg_pipeline.cli.checks import finish_checks
 from kafka_pg_pipeline.cli.configuration import (
     describe_source,
-    keep_server_secrets,
+    find_endpoints,
     read_configuration,
     select_streams,
 )
-from kafka_pg_pipeline.cli.failures import FAILED, SUCCESS, USAGE
+from kafka_pg_pipeline.cli.failures import FAILED, SUCCESS, exit_code_of
 from kafka_pg_pipeline.cli.invocation import Invocation, json_option, shared_options
 from kafka_pg_pipeline.cli.output import (
     count_of,
     format_seconds,
-    make_console,
     note,
     print_json,
     print_line,
     print_table,
 )
-from kafka_pg_pipeline.errors import ConfigurationError
+from kafka_pg_pipeline.errors import PipelineError
 from kafka_pg_pipeline.settings.file import LoadedSettings
-
-_MARKS = {
-    Verdict.OK: ("ok", "green"),
-    Verdict.WARNING: ("warning", "yellow"),
-    Verdict.FAILED: ("FAILED", "bold red"),
-}
 
 
 @click.command(name="doctor")
@@ -67,7 +61,7 @@ def doctor_command(
     yes: bool,
     as_json: bool,
 ) -> int:
-    """Check configuration, Kafka, PostgreSQL, rights and clocks; one line each, with the cure.
+    """Check configuration, Aiven, Kafka, PostgreSQL, rights and clocks, each with the cure.
 
     Changes nothing. Exit 1 when a check fails, 2 when it is the configuration.
     """
@@ -75,21 +69,22 @@ def doctor_command(
     if release_locks:
         return _release_locks(_resolve(loaded), yes=yes, as_json=as_json)
     both = only_kafka == only_postgres
-    found: list[Check] = []
+    settings = loaded.settings
+    aiven = list(examine_aiven(settings.aiven, os.environ, len(settings.streams)))
     try:
         endpoints = _resolve(loaded)
-    except ConfigurationError as error:
-        found.append(Check("servers", Verdict.FAILED, str(error)))
-        _finish(found, [], as_json=as_json)
-        return USAGE
+    except PipelineError as error:
+        # What Aiven's part has said is not said again.
+        is_told = any(check.verdict is Verdict.FAILED for check in aiven)
+        servers = [] if is_told else [Check("servers", Verdict.FAILED, str(error))]
+        code = finish_checks([*aiven, *servers], as_json=as_json)
+        return exit_code_of([error]) or code
     checks = _examine(loaded, endpoints, kafka=both or only_kafka, postgres=both or only_postgres)
-    return _finish(found, checks, as_json=as_json)
+    return finish_checks(chain(aiven, checks), as_json=as_json)
 
 
 def _resolve(loaded: LoadedSettings) -> Endpoints:
-    endpoints = resolve_endpoints(loaded.settings, os.environ)
-    keep_server_secrets(endpoints.kafka, endpoints.postgres, endpoints.schema_registry)
-    return endpoints
+    return find_endpoints(loaded)
 
 
 def _examine(
@@ -113,29 +108,6 @@ def _examine(
     for name, stream in streams.items():
         if not failed & {f"topic of {name}", f"table of {name}"}:
             yield examine_stream(endpoints, name, stream)
-
-
-def _finish(found: list[Check], checks: "Iterator[Check] | list[Check]", *, as_json: bool) -> int:
-    """Show each check as it comes; tell whether one failed."""
-    for check in found if not as_json else ():
-        _show(check)
-    for check in checks:
-        found.append(check)
-        if not as_json:
-            _show(check)
-    failed = any(check.verdict is Verdict.FAILED for check in found)
-    if as_json:
-        print_json({"ok": not failed, "checks": found})
-    return FAILED if failed else SUCCESS
-
-
-def _show(check: Check) -> None:
-    mark, style = _MARKS[check.verdict]
-    line = Text.assemble((f"{mark:<7}", style), "  ", (check.subject, "bold"), f": {check.finding}")
-    console = make_console()
-    console.print(line, soft_wrap=True)
-    if check.cure:
-        console.print(Text.assemble("         cure: ", check.cure), soft_wrap=True)
 
 
 def _release_locks(endpoints: Endpoints, *, yes: bool, as_json: bool) -> int:

@@ -9,6 +9,7 @@ from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.orchestration.asset_keys import table_key, topic_key
 from kafka_pg_pipeline.orchestration.config import LimitsConfig
 from kafka_pg_pipeline.orchestration.loading import consume_in_op, load_in_op
+from kafka_pg_pipeline.resources.aiven import AivenResource
 from kafka_pg_pipeline.resources.kafka import KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
 from kafka_pg_pipeline.settings.models import StreamSettings
@@ -52,8 +53,9 @@ def build_table_asset(name: str, stream: StreamSettings) -> dg.AssetsDefinition:
         config: LimitsConfig,
         kafka: KafkaResource,
         postgres: PostgresResource,
+        aiven: AivenResource,
     ) -> LoadPlan:
-        return consume_in_op(context, name, stream, config, kafka, postgres)
+        return consume_in_op(context, name, stream, config, kafka, postgres, aiven)
 
     @dg.op(
         name=f"{name}__load",
@@ -65,8 +67,9 @@ def build_table_asset(name: str, stream: StreamSettings) -> dg.AssetsDefinition:
         plan: LoadPlan,
         kafka: KafkaResource,
         postgres: PostgresResource,
+        aiven: AivenResource,
     ) -> None:
-        load_in_op(context, plan, stream, kafka, postgres)
+        load_in_op(context, plan, stream, kafka, postgres, aiven)
 
     @dg.graph(name=f"{name}__table", ins={"topic": dg.GraphIn()})
     def table(topic):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - Dagster's graph

@@ -21,6 +21,7 @@ from kafka_pg_pipeline.orchestration.metadata import describe_report
 from kafka_pg_pipeline.orchestration.streams import BACKFILL_TAG, find_retried_runs
 from kafka_pg_pipeline.pipeline.batch_log import BatchLog
 from kafka_pg_pipeline.ports import ProgressListener
+from kafka_pg_pipeline.resources.aiven import AivenResource
 from kafka_pg_pipeline.resources.build import find_endpoints
 from kafka_pg_pipeline.resources.kafka import KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
@@ -92,11 +93,15 @@ def _build_asset(
         description=f"Load one window of `{stream.topic}` into `{into}`, each record exactly once.",
     )
     def load_window(
-        context: dg.OpExecutionContext, kafka: KafkaResource, postgres: PostgresResource
+        context: dg.OpExecutionContext,
+        kafka: KafkaResource,
+        postgres: PostgresResource,
+        aiven: AivenResource,
     ) -> None:
         _tag_run(context, name)
         with dagster_failures(name, stream):
-            report = _load(context, name, stream, settings, find_endpoints(kafka, postgres))
+            endpoints = find_endpoints(kafka, postgres, aiven)
+            report = _load(context, name, stream, settings, endpoints)
         context.add_output_metadata(
             {"kafka/window": report.stream, **dict(describe_report(report))}
         )

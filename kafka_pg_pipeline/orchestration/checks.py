@@ -15,6 +15,7 @@ from kafka_pg_pipeline.domain.checks import Check, CheckVerdict, Severity
 from kafka_pg_pipeline.orchestration.asset_keys import table_key
 from kafka_pg_pipeline.orchestration.failures import dagster_failures, tell_reasons
 from kafka_pg_pipeline.orchestration.streams import JOB_TAG, Streams
+from kafka_pg_pipeline.resources.aiven import AivenResource
 from kafka_pg_pipeline.resources.build import find_endpoints
 from kafka_pg_pipeline.resources.kafka import KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
@@ -120,13 +121,16 @@ def _build_checks(
         out={name: dg.Out(is_required=False) for name in specs},
     )
     def checks(
-        context: dg.OpExecutionContext, kafka: KafkaResource, postgres: PostgresResource
+        context: dg.OpExecutionContext,
+        kafka: KafkaResource,
+        postgres: PostgresResource,
+        aiven: AivenResource,
     ) -> Iterator[dg.AssetCheckResult]:
         # Runs that somebody launches on the checks themselves come without it.
         if JOB_TAG not in context.run.tags:
             context.instance.add_run_tags(context.run_id, {JOB_TAG: job.name})
         with dagster_failures(None):
-            endpoints = find_endpoints(kafka, postgres)
+            endpoints = find_endpoints(kafka, postgres, aiven)
         wanted = _group(context.selected_asset_check_keys)
         examiner = Examiner(endpoints, run_id=context.run_id)
         unseen: dict[str, str] = {}

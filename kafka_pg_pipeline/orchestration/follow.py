@@ -27,6 +27,7 @@ from kafka_pg_pipeline.orchestration.streams import (
     tag_run_with_all,
 )
 from kafka_pg_pipeline.orchestration.together import tell_failures, tell_landed
+from kafka_pg_pipeline.resources.aiven import AivenResource
 from kafka_pg_pipeline.resources.build import find_endpoints
 from kafka_pg_pipeline.resources.kafka import KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
@@ -62,11 +63,12 @@ def build_follow_job(
         config: FollowConfig,
         kafka: KafkaResource,
         postgres: PostgresResource,
+        aiven: AivenResource,
     ) -> None:
         with dagster_failures(None):
             config.check()
             chosen = dict(map(streams.choose, config.streams)) or dict(streams.by_name)
-            endpoints = find_endpoints(kafka, postgres)
+            endpoints = find_endpoints(kafka, postgres, aiven)
         tag_run_with_all(context, chosen)
         account = _Account(context.log)
         following = Following(

@@ -17,6 +17,7 @@ from kafka_pg_pipeline.orchestration.config import (
 from kafka_pg_pipeline.orchestration.failures import dagster_failures
 from kafka_pg_pipeline.orchestration.loading import consume_in_op, load_in_op
 from kafka_pg_pipeline.orchestration.streams import STREAM_TAG, Streams
+from kafka_pg_pipeline.resources.aiven import AivenResource
 from kafka_pg_pipeline.resources.build import find_endpoints
 from kafka_pg_pipeline.resources.kafka import KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
@@ -34,6 +35,7 @@ def build_kafka_to_postgres(streams: Streams) -> dg.JobDefinition:
         config: ProduceConfig,
         kafka: KafkaResource,
         postgres: PostgresResource,
+        aiven: AivenResource,
     ) -> None:
         with dagster_failures(config.stream):
             name, stream = streams.choose(config.stream)
@@ -47,7 +49,7 @@ def build_kafka_to_postgres(streams: Streams) -> dg.JobDefinition:
             report = produce_to_stream(
                 name,
                 stream,
-                find_endpoints(kafka, postgres),
+                find_endpoints(kafka, postgres, aiven),
                 count=config.count,
                 file=Path(config.file) if config.file else None,
             )
@@ -68,10 +70,11 @@ def build_kafka_to_postgres(streams: Streams) -> dg.JobDefinition:
         config: ConsumeConfig,
         kafka: KafkaResource,
         postgres: PostgresResource,
+        aiven: AivenResource,
     ) -> LoadPlan:
         with dagster_failures(config.stream):
             name, stream = streams.choose(config.stream)
-        return consume_in_op(context, name, stream, config, kafka, postgres)
+        return consume_in_op(context, name, stream, config, kafka, postgres, aiven)
 
     @dg.op(
         out=dg.Out(dg.Nothing),
@@ -82,10 +85,11 @@ def build_kafka_to_postgres(streams: Streams) -> dg.JobDefinition:
         plan: LoadPlan,
         kafka: KafkaResource,
         postgres: PostgresResource,
+        aiven: AivenResource,
     ) -> None:
         with dagster_failures(plan.stream):
             _, stream = streams.choose(plan.stream)
-        metadata = load_in_op(context, plan, stream, kafka, postgres)
+        metadata = load_in_op(context, plan, stream, kafka, postgres, aiven)
         context.log_event(dg.AssetMaterialization(table_key(stream), metadata=metadata))
 
     @dg.job(

@@ -24,6 +24,7 @@ from kafka_pg_pipeline.orchestration.metadata import (
 from kafka_pg_pipeline.orchestration.streams import find_retried_runs, tag_run
 from kafka_pg_pipeline.pipeline.batch_log import BatchLog
 from kafka_pg_pipeline.pipeline.plan import freeze_plan
+from kafka_pg_pipeline.resources.aiven import AivenResource
 from kafka_pg_pipeline.resources.build import find_endpoints
 from kafka_pg_pipeline.resources.kafka import KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
@@ -41,7 +42,7 @@ def consume_stream(
 ) -> LoadPlan:
     """Freeze what the run may take: ends and limits, no records and no start offsets."""
     with (
-        dagster_failures(name, stream),
+        dagster_failures(name, stream, endpoints=endpoints),
         open_session(name, stream, endpoints, run_id=run_id) as session,
         noting_failure(session),
     ):
@@ -66,7 +67,7 @@ def load_plan(
     is one for the run, its own earlier attempts and ``retried_runs``.
     """
     with (
-        dagster_failures(plan.stream, stream),
+        dagster_failures(plan.stream, stream, endpoints=endpoints),
         open_session(plan.stream, stream, endpoints, run_id=run_id) as session,
     ):
         return load_in_session(session, plan, log=log, retried_runs=retried_runs)
@@ -119,12 +120,13 @@ def consume_in_op(
     limits: LimitsConfig,
     kafka: KafkaResource,
     postgres: PostgresResource,
+    aiven: AivenResource,
 ) -> LoadPlan:
     """What a ``consume`` op does: say which stream the run loads, freeze its plan, describe it."""
     tag_run(context, name)
     with dagster_failures(name, stream):
         limits.check()
-        endpoints = find_endpoints(kafka, postgres)
+        endpoints = find_endpoints(kafka, postgres, aiven)
     plan = consume_stream(
         name,
         stream,
@@ -143,10 +145,11 @@ def load_in_op(
     stream: StreamSettings,
     kafka: KafkaResource,
     postgres: PostgresResource,
+    aiven: AivenResource,
 ) -> MetadataMap:
     """What a ``load`` op does: load the plan and describe what landed; returns the description."""
     with dagster_failures(plan.stream, stream):
-        endpoints = find_endpoints(kafka, postgres)
+        endpoints = find_endpoints(kafka, postgres, aiven)
     landed = load_plan(
         plan,
         stream,

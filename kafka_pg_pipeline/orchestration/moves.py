@@ -18,6 +18,7 @@ from kafka_pg_pipeline.domain.offsets import OffsetRange
 from kafka_pg_pipeline.domain.pauses import Pause
 from kafka_pg_pipeline.orchestration.failures import dagster_failures
 from kafka_pg_pipeline.orchestration.streams import Streams, tag_run
+from kafka_pg_pipeline.resources.aiven import AivenResource
 from kafka_pg_pipeline.resources.build import find_endpoints
 from kafka_pg_pipeline.resources.kafka import KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
@@ -80,13 +81,16 @@ def _build_job(job: _MoveJob, streams: Streams, names: dg.Enum) -> dg.JobDefinit
         },
     )
     def move(
-        context: dg.OpExecutionContext, kafka: KafkaResource, postgres: PostgresResource
+        context: dg.OpExecutionContext,
+        kafka: KafkaResource,
+        postgres: PostgresResource,
+        aiven: AivenResource,
     ) -> None:
         config: Config = context.op_config
         name, stream = streams.choose(config["stream"])
         tag_run(context, name)
         with dagster_failures(name, stream, may_retry=False):
-            endpoints = find_endpoints(kafka, postgres)
+            endpoints = find_endpoints(kafka, postgres, aiven)
             with open_session(name, stream, endpoints, run_id=context.run_id) as session:
                 done = job.move(session, config)
         said = _summarise(job.name, name, done, dry_run=config["dry_run"])

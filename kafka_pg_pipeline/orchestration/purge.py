@@ -13,6 +13,7 @@ from kafka_pg_pipeline.orchestration.checks import CHECK_JOBS
 from kafka_pg_pipeline.orchestration.config import PurgeConfig
 from kafka_pg_pipeline.orchestration.failures import dagster_failures
 from kafka_pg_pipeline.orchestration.streams import JOB_TAG, STREAM_TAG, Streams
+from kafka_pg_pipeline.resources.aiven import AivenResource
 from kafka_pg_pipeline.resources.build import find_endpoints
 from kafka_pg_pipeline.resources.kafka import KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
@@ -44,10 +45,11 @@ def build_purge_job(
         config: PurgeConfig,
         kafka: KafkaResource,
         postgres: PostgresResource,
+        aiven: AivenResource,
     ) -> None:
         with (
             dagster_failures(None),
-            open_purge(find_endpoints(kafka, postgres), retention) as opened,
+            open_purge(find_endpoints(kafka, postgres, aiven), retention) as opened,
         ):
             reports = [
                 purge_stream(opened, name, dry_run=config.dry_run) for name in streams.by_name

@@ -10,6 +10,7 @@ from kafka_pg_pipeline.orchestration.config import ReplayConfig
 from kafka_pg_pipeline.orchestration.failures import dagster_failures
 from kafka_pg_pipeline.orchestration.metadata import describe_replay
 from kafka_pg_pipeline.orchestration.streams import Streams, tag_run
+from kafka_pg_pipeline.resources.aiven import AivenResource
 from kafka_pg_pipeline.resources.build import find_endpoints
 from kafka_pg_pipeline.resources.kafka import KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
@@ -28,13 +29,14 @@ def build_replay_job(streams: Streams) -> dg.JobDefinition:
         config: ReplayConfig,
         kafka: KafkaResource,
         postgres: PostgresResource,
+        aiven: AivenResource,
     ) -> None:
         with dagster_failures(config.stream):
             name, stream = streams.choose(config.stream)
         tag_run(context, name)
         with dagster_failures(name, stream):
             wanted = config.build_filter()
-            endpoints = find_endpoints(kafka, postgres)
+            endpoints = find_endpoints(kafka, postgres, aiven)
             with open_session(name, stream, endpoints, run_id=context.run_id) as session:
                 report = session.replay.replay(
                     wanted, limit=config.limit, overwrite=config.overwrite

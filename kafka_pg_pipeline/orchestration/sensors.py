@@ -19,7 +19,7 @@ from typing import Any
 import dagster as dg
 
 from kafka_pg_pipeline.assembly.watch import StreamLook, Watch, open_watch
-from kafka_pg_pipeline.errors import ConfigurationError, PipelineError
+from kafka_pg_pipeline.errors import PipelineError
 from kafka_pg_pipeline.orchestration.follow import follow_config
 from kafka_pg_pipeline.orchestration.history import WAITING, FailedRuns, RunHistory
 from kafka_pg_pipeline.orchestration.jobs import load_job_name
@@ -32,6 +32,7 @@ from kafka_pg_pipeline.orchestration.streams import (
     join_names,
 )
 from kafka_pg_pipeline.orchestration.together import together_config
+from kafka_pg_pipeline.resources.aiven import AivenResource
 from kafka_pg_pipeline.resources.build import find_endpoints
 from kafka_pg_pipeline.resources.kafka import KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
@@ -97,11 +98,15 @@ def build_sensor(
         description="Loads streams when their topics hold records past the ledger's positions.",
     )
     def new_offsets_sensor(
-        context: dg.SensorEvaluationContext, kafka: KafkaResource, postgres: PostgresResource
+        context: dg.SensorEvaluationContext,
+        kafka: KafkaResource,
+        postgres: PostgresResource,
+        aiven: AivenResource,
     ) -> dg.SensorResult | dg.SkipReason:
         try:
-            endpoints = find_endpoints(kafka, postgres)
-        except ConfigurationError as error:
+            aiven.use_recent()
+            endpoints = find_endpoints(kafka, postgres, aiven)
+        except PipelineError as error:
             return dg.SkipReason(str(error))
         history = RunHistory(context.instance)
         with open_watch(endpoints) as watch:
@@ -110,6 +115,8 @@ def build_sensor(
                 for look in watch.look_at_all(streams)
             }
         verdicts = {name: verdicts[name] for name in streams}
+        if any(verdict.look.trouble for verdict in verdicts.values()):
+            aiven.doubt_recent()
         said = "; ".join(map(str, verdicts.values()))
         requests = ask(list(verdicts.values()))
         if not requests:

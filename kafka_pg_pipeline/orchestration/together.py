@@ -29,6 +29,7 @@ from kafka_pg_pipeline.orchestration.streams import (
     tag_run_with_all,
 )
 from kafka_pg_pipeline.pipeline.plan import freeze_plan
+from kafka_pg_pipeline.resources.aiven import AivenResource
 from kafka_pg_pipeline.resources.build import find_endpoints
 from kafka_pg_pipeline.resources.kafka import KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
@@ -60,11 +61,12 @@ def build_together_job(streams: Streams, resources: Mapping[str, Any]) -> dg.Job
         config: TogetherConfig,
         kafka: KafkaResource,
         postgres: PostgresResource,
+        aiven: AivenResource,
     ) -> None:
         with dagster_failures(None):
             config.check()
             chosen = dict(map(streams.choose, config.streams)) or dict(streams.by_name)
-            endpoints = find_endpoints(kafka, postgres)
+            endpoints = find_endpoints(kafka, postgres, aiven)
         tag_run_with_all(context, chosen)
         failures = _load_each(context, chosen, endpoints, config)
         if failures:

@@ -8,22 +8,27 @@ import dagster as dg
 from pydantic import BaseModel, SecretStr
 
 from kafka_pg_pipeline.assembly.endpoints import Endpoints, resolve_endpoints
+from kafka_pg_pipeline.resources.aiven import AivenResource
 from kafka_pg_pipeline.resources.alerts import AlertsResource
 from kafka_pg_pipeline.resources.kafka import REGISTRY_PREFIX, KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
 from kafka_pg_pipeline.settings.file import LoadedSettings
-from kafka_pg_pipeline.settings.models import PipelineSettings
+from kafka_pg_pipeline.settings.models import AivenSettings, PipelineSettings
 
 
 def build_resources(
     loaded: LoadedSettings, environment: Mapping[str, str]
-) -> dict[str, KafkaResource | PostgresResource | AlertsResource]:
-    """The resources ``kafka``, ``postgres`` and, where one is named, ``alerts``; opens nothing."""
+) -> dict[str, KafkaResource | PostgresResource | AivenResource | AlertsResource]:
+    """The resources ``kafka``, ``postgres``, ``aiven``, and ``alerts`` where it is named.
+
+    Opens nothing.
+    """
     variables = {
         key: name for key, name in loaded.secret_variables.items() if environment.get(name)
     }
     settings = loaded.settings
-    resources: dict[str, KafkaResource | PostgresResource | AlertsResource] = {
+    resources: dict[str, KafkaResource | PostgresResource | AivenResource | AlertsResource] = {
+        "aiven": AivenResource(**_fields(settings.aiven, AivenResource, "aiven", variables)),
         "kafka": KafkaResource(
             **_fields(settings.kafka, KafkaResource, "kafka", variables),
             **_fields(
@@ -45,19 +50,24 @@ def build_resources(
     return resources
 
 
-def find_endpoints(kafka: KafkaResource, postgres: PostgresResource) -> Endpoints:
+def find_endpoints(
+    kafka: KafkaResource, postgres: PostgresResource, aiven: AivenResource | None = None
+) -> Endpoints:
     """Both servers as the running process finds them: resources, environment, local stack.
 
     Raises:
         ConfigurationError: a server is named nowhere.
+        AivenUnavailableError, AuthenticationError, ServicePoweredOffError: Aiven was asked.
     """
     settings = PipelineSettings(
         kafka=kafka.settings(),
         postgres=postgres.settings(),
+        aiven=aiven.settings() if aiven is not None else AivenSettings(),
         schema_registry=kafka.registry_settings(),
         streams={},
     )
-    return resolve_endpoints(settings, os.environ)
+    lookup = aiven.lookup if aiven is not None else None
+    return resolve_endpoints(settings, os.environ, lookup=lookup)
 
 
 def _fields(

@@ -30,6 +30,7 @@ from kafka_pg_pipeline.domain.tables import (
 from kafka_pg_pipeline.settings.values import (
     STREAM_PATTERN,
     STREAM_WORDS,
+    AivenUrl,
     BatchBytes,
     CronText,
     Day,
@@ -198,6 +199,62 @@ class SchemaRegistrySettings(Settings):
         if bool(self.certfile) != bool(self.keyfile):
             given = "certfile" if self.certfile else "keyfile"
             raise _wrong(given, "certfile and keyfile go together")
+        return self
+
+
+class AivenSettings(Settings):
+    """The Aiven project whose services serve; what `kafka` and `postgres` say themselves wins.
+
+    Nothing of it is asked where ``project`` is not named.
+    """
+
+    project: str = Field("", description="name of the project; without it Aiven is not asked")
+    kafka_service: str = Field("", description="Kafka service that serves, as `kafka` would name")
+    postgres_service: str = Field(
+        "", description="PostgreSQL service that serves, as `postgres` would name"
+    )
+    token: Secret | None = Field(
+        None, description="token of the API, the variable's name alone; else AIVEN_TOKEN"
+    )
+    api_url: AivenUrl = Field(
+        "", description="address of the API; else AIVEN_API_URL, else https://api.aiven.io"
+    )
+    api_cafile: FilePath | None = Field(
+        None, description="PEM file of the API's own CA; else AIVEN_CA_CERT, else the usual ones"
+    )
+    project_cafile: FilePath | None = Field(
+        None,
+        description="PEM file of the project's CA, where the token may not read it; else "
+        "AIVEN_PROJECT_CA_PATH, else the API is asked",
+    )
+    kafka_user: NonEmpty | None = Field(
+        None, description="service user of Kafka; else the service's first, avnadmin"
+    )
+    kafka_authentication: Literal["certificate", "sasl"] = Field(
+        "certificate", description="how that user logs in"
+    )
+    kafka_sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        "SCRAM-SHA-256", description="where it logs in by sasl"
+    )
+    postgres_user: NonEmpty | None = Field(
+        None, description="service user of PostgreSQL; else the service's first, avnadmin"
+    )
+    postgres_pool: NonEmpty | None = Field(
+        None, description="connection pool (PgBouncer) to go through; else the server itself"
+    )
+    route: Literal["dynamic", "public", "private", "privatelink"] = Field(
+        "dynamic", description="which of the services' addresses to use, as in a VPC"
+    )
+    wait_seconds: Annotated[float, Field(ge=0, le=3600)] = Field(
+        300.0, description="longest wait for a service that is being rebuilt"
+    )
+
+    @model_validator(mode="after")
+    def _check_names(self) -> "AivenSettings":
+        if not self.project:
+            given = next(filter(self.__getattribute__, ("kafka_service", "postgres_service")), None)
+            if given is not None:
+                raise _wrong(given, "a service lies in a project: name `project` too")
         return self
 
 
@@ -652,6 +709,10 @@ class PipelineSettings(Settings):
     postgres: PostgresSettings = Field(
         default_factory=lambda: PostgresSettings(),
         description="Where PostgreSQL is, and how to log in.",
+    )
+    aiven: AivenSettings = Field(
+        default_factory=lambda: AivenSettings(),
+        description="The Aiven services that serve where `kafka` and `postgres` name no server.",
     )
     schema_registry: SchemaRegistrySettings = Field(
         default_factory=lambda: SchemaRegistrySettings(),

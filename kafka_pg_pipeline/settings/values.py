@@ -142,6 +142,15 @@ RegistryUrl = Annotated[
     _text(r"^(https?://[^/\s]+(/\S*)?)?$", "an address as https://registry.example.com:8081"),
 ]
 
+AivenUrl = Annotated[
+    str,
+    AfterValidator(_refuse_login),
+    _text(
+        r"^(https://[^/\s]+|http://(127\.0\.0\.1|localhost)(:[0-9]+)?)?(/v1)?/?$",
+        "an address as https://api.aiven.io, without a path",
+    ),
+]
+
 PageUrl = Annotated[
     str,
     AfterValidator(_refuse_login),

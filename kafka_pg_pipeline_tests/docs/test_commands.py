@@ -16,6 +16,7 @@ import click
 import pytest
 from psycopg2 import sql
 
+from kafka_pg_pipeline.adapters.kafka.producer import produce_values
 from kafka_pg_pipeline.cli.commands import ENTRIES
 from kafka_pg_pipeline.settings.models import KafkaSettings, PostgresSettings
 from kafka_pg_pipeline_tests.docs.blocks import (
@@ -28,6 +29,7 @@ from kafka_pg_pipeline_tests.docs.blocks import (
 from kafka_pg_pipeline_tests.fix_registry import RegistryServer
 from kafka_pg_pipeline_tests.fix_servers import connect
 from kafka_pg_pipeline_tests.fix_streams import BenchMaker
+from kafka_pg_pipeline_tests.fix_tls_servers import AivenAccount
 from kafka_pg_pipeline_tests.waiting import wait_until
 
 # What does not end by itself, and what it says when it is ready.
@@ -138,6 +140,17 @@ def shell(
             cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(database))
 
 
+@pytest.fixture
+def aiven_reader(aiven_account: AivenAccount) -> dict[str, str]:
+    """What somebody has exported whose project is the one in aiven.md, with its topic and users."""
+    account = aiven_account
+    account.kafka.create_topic("shop.orders", 3)
+    produce_values(account.kafka.plain, "shop.orders", [(None, b'{"id": 1}')])
+    for service in account.api.services.values():
+        service["users"].append({**service["users"][-1], "username": "loader"})
+    return account.api.environment
+
+
 def copy_checkout(directory: Path) -> None:
     """Links to everything, and the environment of the tests as the one that make made."""
     directory.mkdir()
@@ -168,7 +181,11 @@ def build_environment(kafka: KafkaSettings, postgres: PostgresSettings) -> dict[
 @pytest.mark.parametrize(
     "document", [*filter(read_commands, DOCUMENTS)], ids=lambda path: path.name
 )
-def test_the_commands_of_a_document_work_in_their_order(document: Path, shell: Shell) -> None:
+def test_the_commands_of_a_document_work_in_their_order(
+    document: Path, shell: Shell, request: pytest.FixtureRequest
+) -> None:
+    if document.name == "aiven.md":
+        shell.environment |= request.getfixturevalue("aiven_reader")
     for block in read_blocks(document):
         if block.language == "yaml" and "streams:" in block.text:
             (shell.directory / "pipeline.yaml").write_text(block.text)

@@ -7,7 +7,7 @@ import pytest
 from kafka_pg_pipeline_tests.settings_files import STREAM, refuse_stream, refuse_text
 
 WHOLE = "allowed: a whole number from 1 to 10000000"
-SECTIONS = "allowed: kafka, postgres, schema_registry, sensor, retention, alerts, streams"
+SECTIONS = "allowed: kafka, postgres, aiven, schema_registry, sensor, retention, alerts, streams"
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from kafka_pg_pipeline.errors import (
     TopicMissingError,
     UndecodableBatchError,
 )
+from kafka_pg_pipeline.settings.discovered import DiscoveredKafka
 from kafka_pg_pipeline.settings.models import MEBIBYTE, KafkaSettings
 
 T = TypeVar("T")
@@ -327,8 +328,17 @@ def build_confluent_options(settings: KafkaSettings, client_id: str) -> dict[str
         "sasl.mechanism": settings.sasl_mechanism,
         "sasl.username": settings.sasl_username,
         "sasl.password": None if password is None else password.get_secret_value(),
+        **(_tls_texts(settings) if isinstance(settings, DiscoveredKafka) else {}),
     }
     return {name: value for name, value in chosen.items() if value is not None}
+
+
+def _tls_texts(settings: DiscoveredKafka) -> dict[str, str | None]:
+    return {
+        "ssl.ca.pem": settings.ca,
+        "ssl.certificate.pem": settings.certificate,
+        "ssl.key.pem": settings.key.get_secret_value() if settings.key is not None else None,
+    }
 
 
 _make_record = partial(tuple.__new__, FetchedRecord)

@@ -11,7 +11,9 @@ from kafka.net.selector import NetworkSelector
 from kafka_pg_pipeline.adapters.kafka.client_logs import quiet_client_logs
 from kafka_pg_pipeline.adapters.kafka.refusals import OutspokenManager
 from kafka_pg_pipeline.adapters.kafka.sockets import DIRECT, ClosingTlsContext
+from kafka_pg_pipeline.adapters.private_files import private_file
 from kafka_pg_pipeline.errors import ConfigurationError
+from kafka_pg_pipeline.settings.discovered import DiscoveredKafka
 from kafka_pg_pipeline.settings.models import KafkaSettings
 
 BOOTSTRAP_TIMEOUT_SECONDS = 8.0
@@ -125,13 +127,21 @@ def _parse_servers(text: str) -> list[str]:
 def _build_tls_options(settings: KafkaSettings) -> dict[str, Any]:
     if settings.security_protocol not in ("SSL", "SASL_SSL"):
         return {}
+    context = ClosingTlsContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if isinstance(settings, DiscoveredKafka):
+        _load_texts(context, settings)
+    else:
+        _load_files(context, settings)
+    return {"ssl_context": context}
+
+
+def _load_files(context: ssl.SSLContext, settings: KafkaSettings) -> None:
     try:
-        context = ClosingTlsContext(ssl.PROTOCOL_TLS_CLIENT)
         if settings.ssl_cafile is not None:
             context.load_verify_locations(settings.ssl_cafile)
         else:
             context.load_default_certs()
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
         if settings.ssl_certfile is not None:
             context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile)
     except OSError as error:
@@ -140,7 +150,21 @@ def _build_tls_options(settings: KafkaSettings) -> dict[str, Any]:
             f"{error.strerror or type(error).__name__}"
         )
         raise ConfigurationError(message) from error
-    return {"ssl_context": context}
+
+
+def _load_texts(context: ssl.SSLContext, settings: DiscoveredKafka) -> None:
+    """As ``_load_files``; the key lies in a file only while it is read."""
+    try:
+        context.load_verify_locations(cadata=settings.ca)
+        if settings.certificate is not None and settings.key is not None:
+            pair = settings.certificate + "\n" + settings.key.get_secret_value()
+            with private_file(pair) as path:
+                context.load_cert_chain(path)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            "the CA, the certificate or the key of the Kafka user that Aiven tells cannot be used: "
+            f"{type(error).__name__}; has it been renewed halfway? `kafka-pg aiven check` looks"
+        ) from None
 
 
 def _build_sasl_options(settings: KafkaSettings) -> dict[str, Any]:

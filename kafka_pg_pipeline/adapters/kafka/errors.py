@@ -10,6 +10,10 @@ from typing import Any
 import kafka.errors as driver
 
 from kafka_pg_pipeline.adapters.kafka.deadline import DeadlineError
+from kafka_pg_pipeline.adapters.kafka.refusals import (
+    ClientCertificateError,
+    ServerCertificateError,
+)
 from kafka_pg_pipeline.errors import (
     AuthenticationError,
     ConfigurationError,
@@ -87,6 +91,21 @@ def _authentication(error: BaseException, place: Place) -> PipelineError:
     return AuthenticationError(
         f"the broker refused the credentials ({type(error).__name__}) at {place.servers}; check "
         "kafka.sasl_mechanism, kafka.sasl_username and kafka.sasl_password"
+    )
+
+
+def _unproved_server(error: BaseException, place: Place) -> PipelineError:
+    return ConfigurationError(
+        f"the broker at {place.servers} cannot be proved to be the one that is meant ({error}): "
+        "check kafka.ssl_cafile and the host name in kafka.bootstrap_servers; with Aiven, "
+        "aiven.project and aiven.project_cafile"
+    )
+
+
+def _refused_certificate(error: BaseException, place: Place) -> PipelineError:
+    return AuthenticationError(
+        f"the broker at {place.servers} does not take our certificate ({error}): check "
+        "kafka.ssl_certfile and kafka.ssl_keyfile; with Aiven, the next run takes the new one"
     )
 
 
@@ -233,6 +252,8 @@ _RULES: tuple[_Rule, ...] = (
         ),
         _authentication,
     ),
+    ((ServerCertificateError,), _unproved_server),
+    ((ClientCertificateError,), _refused_certificate),
     ((driver.AuthorizationError,), _authorization),
     ((driver.UnknownTopicOrPartitionError, driver.InvalidTopicError), _topic_missing),
     ((driver.OffsetOutOfRangeError,), _out_of_range),

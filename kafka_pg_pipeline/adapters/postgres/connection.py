@@ -5,6 +5,7 @@ statements, so that each costs the round trips that are written down here and CO
 is seen (the server answers ROLLBACK to the COMMIT of a failed transaction).
 """
 
+import logging
 import os
 import select
 import socket
@@ -18,7 +19,9 @@ import psycopg2.extensions
 from psycopg2 import sql
 
 from kafka_pg_pipeline.adapters.postgres import errors
+from kafka_pg_pipeline.adapters.private_files import private_file
 from kafka_pg_pipeline.errors import OutcomeUnknownError
+from kafka_pg_pipeline.settings.discovered import DiscoveredPostgres
 from kafka_pg_pipeline.settings.models import PostgresSettings
 from kafka_pg_pipeline.sql import load_queries
 
@@ -32,6 +35,8 @@ IDLE_IN_TRANSACTION_SECONDS = 10
 GRACE_SECONDS = 5.0
 _ROLLBACK_SECONDS = 5.0
 
+_log = logging.getLogger(__name__)
+
 
 def connect(settings: PostgresSettings, *, application_name: str) -> Connection:
     """Open a connection to a node that accepts writes.
@@ -44,10 +49,36 @@ def connect(settings: PostgresSettings, *, application_name: str) -> Connection:
     """
     where = f"{settings.host}:{settings.port}/{settings.dbname}"
     try:
-        connection: Connection = psycopg2.connect(**_parameters(settings, application_name))
+        connection = _open(settings, application_name)
     except psycopg2.OperationalError as error:
         errors.raise_alone(errors.explain_connection_failure(error, where))
     connection.autocommit = True
+    return connection
+
+
+def _open(settings: PostgresSettings, application_name: str) -> Connection:
+    parameters = _parameters(settings, application_name)
+    if not isinstance(settings, DiscoveredPostgres):
+        return _connect(parameters)
+    # libpq takes a CA from a file alone, and reads it while it connects.
+    with private_file(settings.ca) as path:
+        parameters["sslrootcert"] = str(path)
+        try:
+            return _connect(parameters)
+        except psycopg2.OperationalError as error:
+            if not (settings.may_lower_sslmode and errors.is_for_another_host(error)):
+                raise
+        _log.warning(
+            "the certificate of PostgreSQL at %s is for another host name: its CA is proved all "
+            "the same, so the connection goes on with verify-ca in place of verify-full. Say "
+            "`postgres.sslmode: verify-ca` to be content with it, or `verify-full` to refuse it",
+            settings.host,
+        )
+        return _connect({**parameters, "sslmode": "verify-ca"})
+
+
+def _connect(parameters: Mapping[str, Any]) -> Connection:
+    connection: Connection = psycopg2.connect(**parameters)
     return connection
 
 

@@ -145,9 +145,15 @@ _CONNECTION_FAILURES: tuple[tuple[str, type[errors.PipelineError], str], ...] = 
         "no answer in time: a firewall, or the wrong host or port?",
     ),
     (
+        "certificate has expired",
+        errors.ConfigurationError,
+        "the server's certificate has expired: whoever runs it has to renew it",
+    ),
+    (
         "certificate verify failed",
         errors.ConfigurationError,
-        "the server's certificate is not signed by postgres.sslrootcert",
+        "the server's certificate has expired, or is not signed by postgres.sslrootcert (with "
+        "Aiven, by the CA of aiven.project)",
     ),
     (
         "does not match host name",
@@ -167,6 +173,11 @@ _CONNECTION_FAILURES: tuple[tuple[str, type[errors.PipelineError], str], ...] = 
     ),
     ("server closed the connection", _UNAVAILABLE, "the server closed the connection"),
 )
+
+
+def is_for_another_host(error: psycopg2.OperationalError) -> bool:
+    """Whether the server's certificate is proved, and only names another host."""
+    return "does not match host name" in str(error)
 
 
 def explain_connection_failure(
