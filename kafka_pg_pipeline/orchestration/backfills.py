@@ -118,7 +118,7 @@ def _build_asset(
         },
         tags_by_output_name={"result": {"dagster/kind/kafka": "", "dagster/kind/postgres": ""}},
         metadata_by_output_name={"result": {"dagster/table_name": into}},
-        group_name="backfills",
+        group_name=stream.asset.group,
     )
 
 

@@ -11,9 +11,12 @@ from typing import Any
 import pytest
 import yaml
 
+from kafka_pg_pipeline.settings.file import load_attributes
 from kafka_pg_pipeline_tests.configuration import environment_of, write_file
+from kafka_pg_pipeline_tests.docs.blocks import read_blocks
 from kafka_pg_pipeline_tests.fix_streams import Bench
 
+DOCUMENT = Path(__file__).parents[2] / "docs" / "dagster.md"
 TYPE = "kafka_pg_pipeline.components.TopicTableComponent"
 PYPROJECT = """
 [tool.dg]
@@ -116,3 +119,12 @@ def test_a_component_without_attributes_says_what_it_needs(project: Path, run: P
     checked = run("dg", "check", "defs")
     assert checked.returncode != 0
     assert "must hold sections" in checked.stdout + checked.stderr
+
+
+def test_the_defs_yaml_of_the_docs_is_one(tmp_path: Path) -> None:
+    [block] = [block for block in read_blocks(DOCUMENT) if TYPE in block.text]
+    file = tmp_path / "defs.yaml"
+    file.write_text(block.text)
+    loaded = load_attributes(file, {"KAFKA_BOOTSTRAP_SERVERS": "k:9092"})
+    assert loaded.settings.kafka.bootstrap_servers == "k:9092"
+    assert loaded.settings.streams["orders"].table == "public.orders"
