@@ -6,6 +6,7 @@ nowhere afterwards; a test changes the services, and lets calls fail.
 
 import copy
 import json
+import logging
 import re
 import ssl
 import threading
@@ -190,9 +191,58 @@ def api_authority() -> Authority:
     return Authority()
 
 
+# Where somebody asked for secrets by name.
+_ASKED_FOR = "certificates"
+
+
+@dataclass
+class Canary:
+    """The markers, and all places in which none of them may be found when the session ends."""
+
+    markers: set[str] = field(default_factory=lambda: set(MARKERS))
+    directories: list[Path] = field(default_factory=list)
+    told: list[str] = field(default_factory=list)
+
+    def find_told(self) -> Iterator[str]:
+        """Each place that shows a marker: log lines with their tracebacks, and files."""
+        for line in self.told:
+            yield from (f"log: {line}" for marker in self.markers if marker in line)
+        for directory in self.directories:
+            for path in directory.rglob("*"):
+                if path.is_file() and _ASKED_FOR not in path.parts:
+                    content = path.read_bytes()
+                    yield from (str(path) for marker in self.markers if marker.encode() in content)
+
+
+class _Listener(logging.Handler):
+    """Keeps every log line of every logger, with its traceback, as text."""
+
+    def __init__(self, canary: Canary) -> None:
+        super().__init__(logging.DEBUG)
+        self._canary = canary
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._canary.told.append(self.format(record))
+
+
+@pytest.fixture(scope="session")
+def canary() -> Iterator[Canary]:
+    """Insists at the end of the session that no test with Aiven has left a secret anywhere."""
+    canary = Canary()
+    listener = _Listener(canary)
+    root = logging.getLogger()
+    root.addHandler(listener)
+    try:
+        yield canary
+    finally:
+        root.removeHandler(listener)
+    assert list(canary.find_told()) == []
+
+
 @pytest.fixture
-def aiven(api_authority: Authority, tmp_path: Path) -> Iterator[AivenServer]:
+def aiven(api_authority: Authority, tmp_path: Path, canary: Canary) -> Iterator[AivenServer]:
     """Aiven's API with the samples' project, on loopback."""
+    canary.directories.append(tmp_path)
     server = AivenServer(api_authority, project_ca=api_authority.pem)
     for name, sample in ((KAFKA, "service_get_kafka"), (POSTGRES, "service_get_pg")):
         server.services[name] = copy.deepcopy(read_sample(sample)["service"])

@@ -9,7 +9,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ from kafka_pg_pipeline_tests.fix_aiven import (
     PG_PASSWORD,
     POSTGRES,
     AivenServer,
+    Canary,
 )
 from kafka_pg_pipeline_tests.kafka.conftest import choose_ports
 from kafka_pg_pipeline_tests.waiting import wait_until
@@ -183,17 +184,17 @@ class AivenAccount:
     kafka: TlsKafka
     postgres: TlsPostgres
     authority: Authority
-    pairs: list[Pair] = field(default_factory=list)
+    canary: Canary
 
     @property
     def markers(self) -> tuple[str, ...]:
-        """What must be shown nowhere, beside the passwords: the bodies of the private keys."""
-        return tuple(pair.key.splitlines()[1] for pair in self.pairs)
+        """What must be shown nowhere: passwords, the token, the bodies of the private keys."""
+        return tuple(self.canary.markers)
 
     def rotate_certificate(self, *, expired: bool = False) -> Pair:
         """Give Kafka's users a new certificate."""
         pair = self.authority.issue(user="avnadmin", expired=expired)
-        self.pairs.append(pair)
+        self.canary.markers.add(pair.key.splitlines()[1])
         for user in self.api.services[KAFKA]["users"]:
             user |= {"access_cert": pair.certificate, "access_key": pair.key}
         connection = self.api.services[KAFKA]["connection_info"]
@@ -221,8 +222,9 @@ def aiven_account(
     tls_kafka: TlsKafka,
     tls_postgres: TlsPostgres,
     project_authority: Authority,
+    canary: Canary,
 ) -> AivenAccount:
-    account = AivenAccount(aiven, tls_kafka, tls_postgres, project_authority)
+    account = AivenAccount(aiven, tls_kafka, tls_postgres, project_authority, canary)
     aiven.project_ca = project_authority.pem
     aiven.services[KAFKA]["components"] = [
         component

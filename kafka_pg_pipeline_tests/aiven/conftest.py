@@ -15,7 +15,7 @@ from kafka_pg_pipeline.definitions import build_definitions
 from kafka_pg_pipeline.resources import aiven as resource
 from kafka_pg_pipeline.settings.file import load_settings
 from kafka_pg_pipeline_tests.cli.conftest import CommandLine, command_line
-from kafka_pg_pipeline_tests.fix_aiven import KAFKA, MARKERS, POSTGRES, PROJECT
+from kafka_pg_pipeline_tests.fix_aiven import KAFKA, POSTGRES, PROJECT
 from kafka_pg_pipeline_tests.fix_tls_servers import DATABASE, AivenAccount
 from kafka_pg_pipeline_tests.orchestration.conftest import instance
 
@@ -38,7 +38,7 @@ class AivenStream:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        return (*MARKERS, *self.account.markers)
+        return self.account.markers
 
     def change(self, section: str, **changes: Any) -> None:
         document = yaml.safe_load(self.file.read_text())

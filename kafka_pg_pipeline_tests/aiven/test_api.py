@@ -345,3 +345,16 @@ def test_a_closed_directory_leaves_no_connection(ask: Ask) -> None:
         directory.check_project()
     directory.close()  # once more
     assert directory.project == PROJECT
+
+
+def test_what_is_to_be_created_is_asked_for_again_only_where_it_was_put_off(
+    ask: Ask, aiven: AivenServer, waits: list[float]
+) -> None:
+    """A call that was lost may have had its effect; whoever asks again looks first."""
+    aiven.fail("POST", 501, "error_501_try_again", times=1)
+    ask().create_topic(KAFKA, "new", partitions=1, replication=1)
+    assert len(waits) == 1
+    aiven.fail("POST", 0, None)
+    with pytest.raises(AivenUnavailableError):
+        ask().create_topic(KAFKA, "newer", partitions=1, replication=1)
+    assert len(waits) == 1
