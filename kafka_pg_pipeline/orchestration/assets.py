@@ -63,13 +63,15 @@ def build_table_asset(name: str, stream: StreamSettings) -> dg.AssetsDefinition:
         description=f"Load the plan into `{stream.table}`, each record exactly once.",
     )
     def load(
-        context: dg.OpExecutionContext,
+        context: dg.AssetExecutionContext,
         plan: LoadPlan,
         kafka: KafkaResource,
         postgres: PostgresResource,
         aiven: AivenResource,
     ) -> None:
-        load_in_op(context, plan, stream, kafka, postgres, aiven)
+        op_context = context.op_execution_context
+        metadata = load_in_op(op_context, plan, stream, kafka, postgres, aiven)
+        context.add_asset_metadata(metadata)
 
     @dg.graph(name=f"{name}__table", ins={"topic": dg.GraphIn()})
     def table(topic):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - Dagster's graph

@@ -147,7 +147,10 @@ def load_in_op(
     postgres: PostgresResource,
     aiven: AivenResource,
 ) -> MetadataMap:
-    """What a ``load`` op does: load the plan and describe what landed; returns the description."""
+    """What a ``load`` op does: load the plan; returns the metadata of the materialization.
+
+    Not as metadata of the op's output too: each run would keep them twice.
+    """
     with dagster_failures(plan.stream, stream):
         endpoints = find_endpoints(kafka, postgres, aiven)
     landed = load_plan(
@@ -158,10 +161,8 @@ def load_in_op(
         log=context.log,
         retried_runs=find_retried_runs(context.run, context.instance),
     )
-    metadata = describe_landed(landed)
-    context.add_output_metadata(dict(metadata))
     observe_topic(context, stream, landed)
-    return metadata
+    return describe_landed(landed)
 
 
 def observe_topic(context: dg.OpExecutionContext, stream: StreamSettings, landed: Landed) -> None:

@@ -34,9 +34,15 @@ NonEmpty = Annotated[str, Field(min_length=1)]
 # As Dagster checks them: a person by e-mail, or a team.
 Owner = Annotated[
     str,
-    _text(r"^(team:[A-Za-z0-9_]+|[^@\s:]+@[^@\s:]+\.[^@\s:]+)$", "an e-mail address, or team:NAME"),
+    _text(
+        r"^(team:.+|[A-Za-z0-9_][A-Za-z0-9._%+-]*@[A-Za-z0-9.-]+\.[A-Za-z]{2,7})$",
+        "an e-mail address, or team:NAME",
+    ),
 ]
-GroupName = Annotated[str, _text(r"^[A-Za-z0-9_]+$", "a name of letters, digits and _")]
+GroupName = Annotated[
+    str,
+    _text(r"^[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*$", "a name of letters, digits and _; / for subgroups"),
+]
 TagKey = Annotated[
     str,
     _text(

@@ -46,10 +46,25 @@ def test_a_stream_says_owner_group_tags_and_description_of_its_table() -> None:
     assert "loaded into `public.orders`" in topic.description
 
 
+def test_whatever_the_file_takes_as_owner_group_and_tag_dagster_takes_too() -> None:
+    asset = {
+        "owners": ["a.b+c@x.example.museum", "team:data-eng & friends", "_@b.de"],
+        "group": "shop/orders",
+        "tags": {"acme.com/tier": "1", "empty": ""},
+    }
+    table = specs_of(a={"topic": "t", "table": "public.t", "asset": asset})["public/t"]
+    assert table.owners == asset["owners"]
+    assert table.group_name == asset["group"]
+    assert table.tags.items() >= {"acme.com/tier": "1", "empty": ""}.items()
+
+
 @pytest.mark.parametrize(
     ("line", "said"),
     [
         ("owners: [nobody]", "an e-mail address, or team:NAME"),
+        ("owners: ['a@b.c']", "an e-mail address, or team:NAME"),
+        ("owners: ['team:']", "an e-mail address, or team:NAME"),
+        ("group: a/", "a name of letters, digits and _"),
         ("group: my group", "a name of letters, digits and _"),
         ("tags: {domain: 'a b'}", "letters, digits"),
         ("preview: perhaps", "true or false"),
@@ -66,9 +81,10 @@ def test_what_dagster_would_refuse_is_told_with_line_and_key(
     assert f"{file}:6: streams.a.asset." in str(caught.value)
 
 
-def load(location: Any, instance: dg.DagsterInstance, job: str, **config: Any) -> None:
+def load(location: Any, instance: dg.DagsterInstance, job: str, **config: Any) -> str:
     result = location.job(job).execute_in_process(instance=instance, **config)
     assert result.success
+    return str(result.run_id)
 
 
 def newest(instance: dg.DagsterInstance, bench: Bench) -> tuple[Any, Any]:
@@ -97,8 +113,13 @@ def test_every_kind_of_load_tells_the_same_of_table_and_topic(
     for job, config in ways.items():
         bench.produce([{"id": 1, "name": "x"}, b"broken", {"id": 2}])
         with open_transaction(bench, 2) as producer:
-            load(location, instance, job, **config)
+            run = load(location, instance, job, **config)
             producer.abort_transaction(30)
+        kept = [dg.serialize_value(entry) for entry in instance.all_logs(run)]
+        assert sum('"kafka/rows"' in entry for entry in kept) == 1, f"{job} keeps it twice"
+        told = [e for e in kept if '"AssetMaterialization"' in e or '"AssetObservation"' in e]
+        assert len(told) == 2
+        assert sum(map(len, told)) < 12_000, f"{job} keeps more than measured"
         bench.load()  # past the aborted records, for the next way
         table, topic = newest(instance, bench)
         assert (table["kafka/rows"], table["kafka/dead_letters"]) == (2, 1), job
