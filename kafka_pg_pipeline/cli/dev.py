@@ -28,6 +28,8 @@ from kafka_pg_pipeline.local.ports import LOOPBACK, is_free, pick_free
 
 _USUAL_PORT = 3000
 _GLANCE_SECONDS = 0.2
+# Topics and their tables; the UI's own first page is empty until something runs.
+_FIRST_PAGE = "/asset-groups"
 
 
 @click.command(name="dev")
@@ -138,6 +140,6 @@ def _announce(process: "subprocess.Popen[bytes]", port: int) -> None:
     url = f"http://{LOOPBACK}:{port}"
     while process.poll() is None:
         with contextlib.suppress(OSError), urllib.request.urlopen(f"{url}/server_info", timeout=2):  # noqa: S310 - our own address
-            print_line(f"the Dagster UI: {url}   (Ctrl-C ends it)", style="bold")
+            print_line(f"the Dagster UI: {url}{_FIRST_PAGE}   (Ctrl-C ends it)", style="bold")
             return
         time.sleep(_GLANCE_SECONDS)

@@ -8,7 +8,15 @@ from kafka_pg_pipeline.assembly.landed import Landed, TopicState
 from kafka_pg_pipeline.domain.letters import ReplayReport
 from kafka_pg_pipeline.domain.planning import LoadPlan, count_blocked
 from kafka_pg_pipeline.domain.reports import LoadReport, PartitionTotals
-from kafka_pg_pipeline.domain.tables import Column
+from kafka_pg_pipeline.domain.tables import (
+    Attribute,
+    Column,
+    Constant,
+    Header,
+    KeyField,
+    Rest,
+    ValueField,
+)
 
 MetadataMap = Mapping[str, dg.MetadataValue]
 
@@ -79,24 +87,25 @@ def describe_report(report: LoadReport) -> MetadataMap:
     """Metadata of a load: from the ledger, not from what the run meant to do."""
     counts = report.counts
     records = [_describe_partition(total) for total in report.partitions]
+    # The UI shows and plots them in this order.
     metadata: dict[str, dg.MetadataValue] = {
         "dagster/table_name": dg.MetadataValue.text(report.table),
         "kafka/topic": dg.MetadataValue.text(report.topic),
         "kafka/outcome": dg.MetadataValue.text(report.outcome.value),
         "kafka/rows": dg.MetadataValue.int(counts.rows),
+        "kafka/rows_per_second": dg.MetadataValue.float(round(report.rows_per_second, 1)),
+        "kafka/dead_letters": dg.MetadataValue.int(counts.dead),
+        "kafka/lag_before": dg.MetadataValue.int(report.lag_before),
+        "kafka/lag_after": dg.MetadataValue.int(report.lag_after),
+        "kafka/seconds": dg.MetadataValue.float(round(report.seconds, 3)),
+        "kafka/bytes": dg.MetadataValue.int(report.record_bytes),
+        "kafka/batches": dg.MetadataValue.int(report.batches),
         "kafka/superseded": dg.MetadataValue.int(counts.superseded),
         "kafka/ignored": dg.MetadataValue.int(counts.ignored),
         "kafka/deleted": dg.MetadataValue.int(counts.deleted),
         "kafka/filtered": dg.MetadataValue.int(counts.filtered),
-        "kafka/dead_letters": dg.MetadataValue.int(counts.dead),
         "kafka/untaken_fields": dg.MetadataValue.int(report.untaken_fields),
         "kafka/absent_offsets": dg.MetadataValue.int(counts.absent),
-        "kafka/bytes": dg.MetadataValue.int(report.record_bytes),
-        "kafka/batches": dg.MetadataValue.int(report.batches),
-        "kafka/seconds": dg.MetadataValue.float(round(report.seconds, 3)),
-        "kafka/rows_per_second": dg.MetadataValue.float(round(report.rows_per_second, 1)),
-        "kafka/lag_before": dg.MetadataValue.int(report.lag_before),
-        "kafka/lag_after": dg.MetadataValue.int(report.lag_after),
         "kafka/ranges": dg.MetadataValue.table(records, schema=_RANGES_SCHEMA),
     }
     if report.changes:
@@ -130,7 +139,30 @@ def describe_replay(report: ReplayReport) -> MetadataMap:
 
 def _describe_column(column: Column) -> dg.TableColumn:
     constraints = dg.TableColumnConstraints(nullable=column.nullable)
-    return dg.TableColumn(column.name, column.type_name, constraints=constraints)
+    return dg.TableColumn(
+        column.name,
+        column.type_name,
+        constraints=constraints,
+        description=_describe_source(column),
+    )
+
+
+def _describe_source(column: Column) -> str | None:
+    """What fills the column, where that is not the field of its name."""
+    match column.source:
+        case ValueField(name):
+            return None if name == column.name else f"field `{name}`"
+        case KeyField(name):
+            return f"field `{name}` of the record's key"
+        case Header(name):
+            return f"header `{name}`"
+        case Attribute(field):
+            return f"the record's {field.value.replace('_', ' ')}"
+        case Constant():
+            return "the same in each row"
+        case Rest():
+            return "fields that no other column takes"
+    return None
 
 
 def _seconds(seconds: float) -> dg.MetadataValue:
