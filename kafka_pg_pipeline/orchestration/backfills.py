@@ -116,9 +116,15 @@ def _build_asset(
             "result": f"Windows of time of the Kafka topic `{stream.topic}` as rows of `{into}`, "
             f"each loaded when it is asked for (stream `{name}`)."
         },
-        tags_by_output_name={"result": {"dagster/kind/kafka": "", "dagster/kind/postgres": ""}},
+        tags_by_output_name={
+            "result": {
+                "dagster/kind/kafka": "",
+                "dagster/kind/postgres": "",
+                **stream.asset.tags,
+            }
+        },
         metadata_by_output_name={"result": {"dagster/table_name": into}},
-        group_name="backfills",
+        group_name=stream.asset.group,
     )
 
 

@@ -48,6 +48,16 @@ def load_settings(path: Path | None, environment: Mapping[str, str]) -> LoadedSe
     return _load(parse_document(_read(chosen), str(chosen)), chosen.absolute(), environment)
 
 
+def load_attributes(path: Path, environment: Mapping[str, str]) -> LoadedSettings:
+    """As ``load_settings``, from the section ``attributes`` of a component's file.
+
+    Raises:
+        ConfigurationError: all that is wrong with the section, a line each.
+    """
+    document = parse_document(_read(path), str(path), section="attributes")
+    return _load(document, path.absolute(), environment)
+
+
 def _named_in(environment: Mapping[str, str]) -> Path | None:
     named = environment.get(FILE_VARIABLE)
     # Path.expanduser raises where there is no such user.

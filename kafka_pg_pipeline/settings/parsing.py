@@ -30,8 +30,10 @@ _HARMLESS = re.compile(r"""["'](.|<[a-z ]+>)["']""")
 _Pair = tuple[yaml.ScalarNode, yaml.Node]
 
 
-def parse_document(text: str, name: str) -> Document:
+def parse_document(text: str, name: str, *, section: str | None = None) -> Document:
     """Parse YAML text; what is wrong with single keys is told by the document's ``faults``.
+
+    With ``section`` the document is what lies under that key, its lines those of the whole text.
 
     Raises:
         ConfigurationError: the text is no YAML, nested too deep, or stands for too much.
@@ -39,6 +41,8 @@ def parse_document(text: str, name: str) -> Document:
     builder = _Builder(name)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if section is not None:
+            node = _find_section(node, section)
         value = None if node is None else builder.build(node, ())
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
@@ -49,6 +53,12 @@ def parse_document(text: str, name: str) -> Document:
     except RecursionError:
         raise ConfigurationError(f"{name}:1: sections lie too deep in each other") from None
     return Document(name, value, builder.lines, tuple(builder.faults))
+
+
+def _find_section(node: yaml.Node | None, section: str) -> yaml.Node | None:
+    if not isinstance(node, yaml.MappingNode):
+        return None
+    return next((value for key, value in node.value if key.value == section), None)
 
 
 def _explain(error: yaml.MarkedYAMLError) -> str:
