@@ -133,7 +133,9 @@ def tls_kafka(
         pair = project_authority.issue("localhost", expired=name == "EXPIRED")
         prefix = f"listener.name.{name.lower()}.ssl.keystore"
         properties[f"{prefix}.type"] = "PEM"
-        properties[f"{prefix}.location"] = _write(directory / f"{name}.pem", pair.both)
+        # Not as a file: in one, older brokers want the key encrypted. On one line, as properties.
+        properties[f"{prefix}.key"] = " ".join(pair.key.split("\n"))
+        properties[f"{prefix}.certificate.chain"] = " ".join(pair.certificate.split("\n"))
     with KafkaServer(
         directory / "broker",
         distribution=kafka_distribution,

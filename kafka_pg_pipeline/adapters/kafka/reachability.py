@@ -49,9 +49,15 @@ def _probe_protocol(connection: socket.socket, host: str, options: Mapping[str, 
         )
     try:
         with context.wrap_socket(connection, server_hostname=host):
-            return "accepts TLS but gives no Kafka answer: the broker hangs, or is starting"
+            return (
+                "accepts TLS but gives no Kafka answer: the broker hangs, is starting, or does not "
+                "take our certificate"
+            )
     except ssl.SSLCertVerificationError as error:
         reason = error.verify_message
         return f"shows a certificate that is not trusted ({reason}): set kafka.ssl_cafile"
     except (ssl.SSLError, OSError):
-        return f"does not complete a TLS handshake: kafka.security_protocol {protocol} may not fit"
+        return (
+            f"does not complete a TLS handshake: kafka.security_protocol {protocol} may not fit, "
+            "or it does not take our certificate"
+        )
