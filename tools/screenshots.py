@@ -250,7 +250,6 @@ def main() -> None:
                         "/locations/kafka_pg_pipeline/asset-groups/shop/lineage",
                         "orders",
                     ),
-                    Page("asset", "/assets/public/orders?view=overview", "Orders of the"),
                     Page("materialization", "/assets/public/orders?view=events", "kafka/rows"),
                     Page(
                         "check",
