@@ -77,11 +77,15 @@ BACKFILL_STATUS = """query($id: String!) {
 
 @dataclass(frozen=True)
 class Page:
-    """One picture: its file, its address, and a text that is there once it is complete."""
+    """One picture: its file, its address, and a text that is there once it is complete.
+
+    ``click`` is the text of what is clicked before, and then brought to the top.
+    """
 
     name: str
     path: str
     text: str
+    click: str | None = None
 
 
 def produce(servers: str, topic: str, values: list[dict[str, Any]], timestamp: int = 0) -> None:
@@ -223,6 +227,10 @@ def shoot(browser: webdriver.Chrome, page: Page) -> None:
     except TimeoutException:
         click.echo(f"{page.name}: {page.text!r} did not appear; the picture is taken all the same")
     time.sleep(4)  # for what is drawn after the words are there
+    if page.click is not None:
+        switch = browser.find_element(By.XPATH, f"//*[text()='{page.click}']")
+        browser.execute_script("arguments[0].click(); arguments[0].scrollIntoView()", switch)
+        time.sleep(3)
     browser.save_screenshot(str(IMAGES / f"{page.name}.png"))
     click.echo(f"{IMAGES / page.name}.png")
 
@@ -250,7 +258,12 @@ def main() -> None:
                         "/locations/kafka_pg_pipeline/asset-groups/shop/lineage",
                         "orders",
                     ),
-                    Page("materialization", "/assets/public/orders?view=events", "kafka/rows"),
+                    Page(
+                        "materialization",
+                        "/assets/public/orders?view=overview",
+                        "kafka/rows",
+                        click="Plots",
+                    ),
                     Page(
                         "check",
                         "/assets/public/clicks?view=checks&checkDetail=table_matches_ledger",

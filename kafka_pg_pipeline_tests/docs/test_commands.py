@@ -188,7 +188,8 @@ def test_the_commands_of_a_document_work_in_their_order(
         shell.environment |= request.getfixturevalue("aiven_reader")
     for block in read_blocks(document):
         # A component's defs.yaml is shown by orchestration/test_component.py.
-        if block.language == "yaml" and "streams:" in block.text and "type:" not in block.text:
+        is_file = "streams:" in block.text and "attributes:" not in block.text
+        if block.language == "yaml" and is_file:
             (shell.directory / "pipeline.yaml").write_text(block.text)
         if block.language == "sql" and document.name not in SQL_ELSEWHERE:
             shell.execute(block.text)
