@@ -371,12 +371,14 @@ class _Side:
     def copy(self, cursor: Cursor, numbered: NumberedChunk, start: int, end: int) -> None:
         """COPY the lines [start, end) of a chunk into the stage."""
         chunk, first = numbered.chunk, numbered.first
-        lines = [
-            f"{first + index}\t{record.partition}\t{record.offset}\t{line}"
-            for index, (record, line) in enumerate(
-                zip(chunk.records[start:end], chunk.lines[start:end], strict=True), start
-            )
-        ]
+        records = chunk.records[start:end]
+        marks = zip(
+            range(first + start, first + end),
+            records.column("partition"),
+            records.column("offset"),
+            strict=True,
+        )
+        lines = chunk.lines[start:end].prefix(marks)
         copy_lines(cursor, self.stage, (*self.marks.values(), *names_of(chunk.columns)), lines)
 
     def range(self, numbered: NumberedChunk, start: int, end: int) -> sql.Composed:
@@ -447,7 +449,7 @@ class _Tally:
         mode: Mode,
     ) -> None:
         """Account for a chunk: of all its lines some stood, and of these some had an effect."""
-        for partition, lines in Counter(map(_fetch_partition, chunk.records)).items():
+        for partition, lines in Counter(chunk.records.column("partition")).items():
             stood, effective = standing.get(partition, 0), applied.get(partition, 0)
             beaten = lines - stood
             ignores = mode is Mode.INSERT_IGNORE
