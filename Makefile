@@ -32,7 +32,8 @@ lint: install ## style, types and layers
 	$(BIN)/lint-imports
 
 test: lint ## lint, then the whole test suite on a real Kafka and a real PostgreSQL
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@# More processes than two cores have work for: tests wait more than they work.
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal $(PYTEST_ARGS)
 
 format: install ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix .
