@@ -1,0 +1,65 @@
+"""Pathway from Kafka to PostgreSQL. A script of the peers' Python; it goes on until it is ended.
+
+At least once (exactly once needs its enterprise edition). ``append`` writes its stream of changes,
+whose two columns ``time`` and ``diff`` it cannot leave out; upsert writes its snapshot.
+"""
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+import pathway as pw
+
+TYPES = {
+    "bigint": int,
+    "double precision": float,
+    "text": str,
+    "boolean": bool,
+    "timestamptz": pw.DateTimeUtc,
+}
+# Its default of 1.5 s would let it read all that we have before it writes any.
+COMMIT_MS = 200
+
+
+def build(order: dict[str, Any]) -> None:
+    keyed = order["mode"] != "append"
+    schema = pw.schema_builder(
+        {
+            name: pw.column_definition(dtype=TYPES[kind], primary_key=keyed and name == "id")
+            for name, kind in order["columns"]
+        }
+    )
+    kafka = {
+        "bootstrap.servers": order["bootstrap_servers"],
+        "group.id": f"pathway_{order['table']}",
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": "false",
+    }
+    if order["shape"] == "debezium":
+        table = pw.io.debezium.read(
+            kafka, topic_name=order["topic"], schema=schema, autocommit_duration_ms=COMMIT_MS
+        )
+    else:
+        table = pw.io.kafka.read(
+            kafka,
+            topic=order["topic"],
+            schema=schema,
+            format="json",
+            autocommit_duration_ms=COMMIT_MS,
+        )
+    pw.io.postgres.write(
+        table,
+        order["postgres"],
+        order["table"],
+        **({"output_table_type": "snapshot", "primary_key": [table["id"]]} if keyed else {}),
+    )
+
+
+if __name__ == "__main__":
+    order = json.load(sys.stdin)
+    os.environ["PATHWAY_THREADS"] = str(os.cpu_count())
+    build(order)
+    print(json.dumps({"started": time.time()}), flush=True)
+    pw.run(monitoring_level=pw.MonitoringLevel.NONE)
