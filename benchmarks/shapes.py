@@ -28,11 +28,6 @@ class Shape:
     make: Callable[[int], bytes]
     format: str = "json"
 
-    def definition(self, *, keyed: bool) -> str:
-        """The columns as CREATE TABLE wants them."""
-        columns = [f"{column.name} {column.type}" for column in self.columns]
-        return ", ".join([*columns, *(["PRIMARY KEY (id)"] if keyed else [])])
-
 
 def narrow(number: int) -> bytes:
     """About 80 bytes."""

@@ -15,7 +15,7 @@ import psycopg2
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, NewTopic
 from rich.progress import track
-from shapes import AVRO_SCHEMA, SHAPES, Shape
+from shapes import AVRO_SCHEMA, SHAPES
 
 from kafka_pg_pipeline.local.stack import LocalEndpoints, LocalStack
 
@@ -23,6 +23,7 @@ DISTANCE = Path(__file__).with_name("distance.py")
 POLL_SECONDS = 0.1
 # PostgreSQL's statistics are up to a second late; where they rest for longer, rows are counted.
 STILL_SECONDS = 2.0
+STALL_SECONDS = 60.0
 FEW_REPLIES = 15
 
 
@@ -122,7 +123,7 @@ class Stage:
             self._lent[name] = self._tools.enter_context(make())
         return self._lent[name]
 
-    def prepare(self, task: Task, most_records: int | None = None) -> Order:
+    def prepare(self, task: Task, definition: str, most_records: int | None = None) -> Order:
         """Topic and table of a task; the topic has all records, however few are wanted."""
         shape = SHAPES[task.shape]
         topic = f"bench.{task.shape}.{task.records}.{task.partitions}"
@@ -144,7 +145,7 @@ class Stage:
             columns=[(column.name, column.type) for column in shape.columns],
             avro_schema=AVRO_SCHEMA,
         )
-        self._create_table(order, shape, keyed=task.keyed)
+        self._create_table(order, definition)
         return order
 
     def count_hint(self, table: str) -> int:
@@ -154,28 +155,27 @@ class Stage:
         )
         return int(rows)
 
-    def wait_until_full(self, order: Order, check_alive: Callable[[], None], limit: float) -> None:
+    def wait_until_full(self, order: Order, check_alive: Callable[[], None]) -> None:
         """Until the table holds every record; for contenders that do not end by themselves.
 
         Raises:
-            WrongResultError: It does not, for ``limit`` seconds.
+            WrongResultError: No row came for a minute, and some are missing.
         """
-        deadline = time.monotonic() + limit
-        before, moved = -1, time.monotonic()
+        before, moved, counted = -1, time.monotonic(), time.monotonic()
         while True:
             check_alive()
-            seen = self.count_hint(order.table)
+            now, seen = time.monotonic(), self.count_hint(order.table)
             if seen != before:
-                before, moved = seen, time.monotonic()
-            if seen >= order.records or time.monotonic() - moved > STILL_SECONDS:
-                moved = time.monotonic()
-                if self.count(order.table) >= order.records:
+                before, moved = seen, now
+            if seen >= order.records or now - max(moved, counted) > STILL_SECONDS:
+                counted = now
+                if (rows := self.count(order.table)) >= order.records:
                     return
-            if time.monotonic() > deadline:
-                raise WrongResultError(
-                    f"{order.table} has {self.count(order.table):,} of {order.records:,} rows "
-                    f"after {limit:.0f} s"
-                )
+                if now - moved > STALL_SECONDS:
+                    raise WrongResultError(
+                        f"no row came for {STALL_SECONDS:.0f} s: {order.table} has {rows:,} rows "
+                        f"of {order.records:,} records"
+                    )
             time.sleep(POLL_SECONDS)
 
     def count(self, table: str) -> int:
@@ -230,8 +230,8 @@ class Stage:
 
     # -- steps -------------------------------------------------------------------------------
 
-    def _create_table(self, order: Order, shape: Shape, *, keyed: bool) -> None:
-        self.execute(f'CREATE TABLE "{order.table}" ({shape.definition(keyed=keyed)})')
+    def _create_table(self, order: Order, definition: str) -> None:
+        self.execute(f'CREATE TABLE "{order.table}" ({definition})')
         if order.mode == "upsert-existing":
             self.execute(
                 f'INSERT INTO "{order.table}" (id) SELECT generate_series(0, {order.records - 1})'

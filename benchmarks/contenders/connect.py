@@ -33,7 +33,6 @@ HEAP = ("-Xms256M", "-Xmx2G")
 BATCH_RECORDS = "3000"
 TASKS = 4
 START_SECONDS = 90
-LIMIT_SECONDS = 1800
 TYPES: dict[str, dict[str, str]] = {
     "bigint": {"type": "int64"},
     "double precision": {"type": "double"},
@@ -136,7 +135,7 @@ def sink(stage: Stage, order: Order, *, unnest: bool) -> Took:
     started = time.time()
     worker.put(order.table, configure(order, unnest=unnest))
     try:
-        stage.wait_until_full(order, lambda: worker.check(order.table), LIMIT_SECONDS)
+        stage.wait_until_full(order, lambda: worker.check(order.table))
         peak = worker.peak_bytes()
     finally:
         worker.delete(order.table)

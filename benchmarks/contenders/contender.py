@@ -1,9 +1,10 @@
 """What a contender is, and what it tells after its turn."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 
+from shapes import Column
 from stage import Order, Stage
 
 
@@ -26,14 +27,31 @@ class Took:
     peak_bytes: int | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Contender:
-    """One who takes part."""
+    """One who takes part.
+
+    ``extra_columns`` are columns that it cannot do without in a table that is appended to, and
+    ``other_types`` names types of PostgreSQL that it cannot write, with what it gets instead.
+    """
 
     title: str
     run: Callable[[Stage, Order], Took]
     clock: Clock = Clock.OWN
     fills_table: bool = True
     most_records: int | None = None
+    extra_columns: str = ""
+    other_types: Mapping[str, str] = field(default_factory=dict)
     shapes: frozenset[str] = frozenset({"narrow", "wide", "avro", "debezium"})
     modes: frozenset[str] = frozenset({"append"})
+
+    def define_table(self, columns: Sequence[Column], *, keyed: bool) -> str:
+        """The columns of its table, as CREATE TABLE wants them."""
+        parts = [
+            f"{column.name} {self.other_types.get(column.type, column.type)}" for column in columns
+        ]
+        if keyed:
+            parts.append("PRIMARY KEY (id)")
+        elif self.extra_columns:
+            parts.append(self.extra_columns)
+        return ", ".join(parts)

@@ -1,11 +1,13 @@
 """Pathway from Kafka to PostgreSQL. A script of the peers' Python; it goes on until it is ended.
 
 At least once (exactly once needs its enterprise edition). ``append`` writes its stream of changes,
-whose two columns ``time`` and ``diff`` it cannot leave out; upsert writes its snapshot.
+whose two columns ``time`` and ``diff`` it cannot leave out; upsert writes its snapshot. Its JSON
+parser takes no moment that ends in Z, and its expressions no column called id, so moments stay the
+text that they are, in columns of text. One thread, its default: with two, each reads, and the
+topic's partitions change hands at the start, which doubled 29,061 of 200,000 records here.
 """
 
 import json
-import os
 import sys
 import time
 from typing import Any
@@ -17,7 +19,7 @@ TYPES = {
     "double precision": float,
     "text": str,
     "boolean": bool,
-    "timestamptz": pw.DateTimeUtc,
+    "timestamptz": str,
 }
 # Its default of 1.5 s would let it read all that we have before it writes any.
 COMMIT_MS = 200
@@ -59,7 +61,6 @@ def build(order: dict[str, Any]) -> None:
 
 if __name__ == "__main__":
     order = json.load(sys.stdin)
-    os.environ["PATHWAY_THREADS"] = str(os.cpu_count())
     build(order)
     print(json.dumps({"started": time.time()}), flush=True)
     pw.run(monitoring_level=pw.MonitoringLevel.NONE)

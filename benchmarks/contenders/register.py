@@ -1,5 +1,6 @@
 """The contenders by name."""
 
+from collections.abc import Callable
 from functools import partial
 
 from peers import fetch_python
@@ -25,11 +26,11 @@ def loop(way: str, title: str, most_records: int | None = None) -> Contender:
     return Contender(title, run, most_records=most_records, shapes=JSON)
 
 
-def peer(script: str, *, endless: bool) -> "partial[Took]":
+def peer(script: str, *, endless: bool) -> Callable[[Stage, Order], Took]:
     def run(stage: Stage, order: Order) -> Took:
         return run_script(stage, order, script, python=fetch_python(), endless=endless)
 
-    return partial(run)
+    return run
 
 
 CONTENDERS: dict[str, Contender] = {
@@ -74,6 +75,8 @@ CONTENDERS: dict[str, Contender] = {
         "Pathway",
         peer("pathway_pipeline.py", endless=True),
         Clock.COMMITS,
+        extra_columns="time bigint NOT NULL, diff smallint NOT NULL",
+        other_types={"timestamptz": "text"},
         shapes=JSON | {"debezium"},
         modes=UPSERTS,
     ),

@@ -19,7 +19,6 @@ from stage import Order, Stage
 from contenders.contender import Took
 
 HERE = Path(__file__).parent
-LIMIT_SECONDS = 1800
 END_SECONDS = 60
 TAIL = 2000
 
@@ -52,7 +51,7 @@ def run_script(
             process.stdin.close()
             _listen(process, told, until="started" if endless else "seconds")
             if endless:
-                stage.wait_until_full(order, lambda: _check_alive(process, log), LIMIT_SECONDS)
+                stage.wait_until_full(order, lambda: _check_alive(process, log))
         if endless:
             process.terminate()
         process.wait(END_SECONDS)
