@@ -17,6 +17,8 @@ from shapes import SHAPES
 from stage import Stage, Task, open_stage
 from targets import judge
 
+WIDTH = 140
+
 
 def take_turn(stage: Stage, task: Task, contender: Contender) -> Outcome:
     """One contender's turn at a task, and what became of its table."""
@@ -71,6 +73,8 @@ def main(
 ) -> None:
     """Compare contenders in one case: rows per second, memory, and the targets as ratios."""
     console = Console(stderr=True)
+    if not console.is_terminal:
+        console.width = WIDTH
     most = records or (10_000_000 if case == "backlog" else 1_000_000)
     tasks = CASES[case].tasks(only, most, partitions)
     if not tasks:
@@ -78,6 +82,7 @@ def main(
     with open_stage() as stage:
         machine = describe_machine(stage, {task.contender for task in tasks})
         rows = compare(stage, tasks, rounds, console)
+        machine["round_trips_ms"] = stage.round_trips_ms
     result = to_json(case, rows, machine, judge(case, rows))
     show(console, result)
     if as_json:

@@ -87,16 +87,11 @@ def describe_machine(stage: Stage, contenders: Iterable[str]) -> dict[str, Any]:
         "kernel": platform.release().partition("-")[0],
         "load_before": round(os.getloadavg()[0], 2),
         "Python": platform.python_version(),
-        "Kafka": next(part for part in read_kafka_version(stage)),
+        "Kafka": str(stage.kafka_version),
         "PostgreSQL": postgres.split()[0],
         "kafka-pg-pipeline": version("kafka-pg-pipeline") + read_commit(),
         **versions,
     }
-
-
-def read_kafka_version(stage: Stage) -> list[str]:
-    state = json.loads((stage.home / "kafka" / "server.json").read_text())
-    return [str(state["version"])]
 
 
 def read_commit() -> str:
@@ -150,7 +145,7 @@ def show(console: Console, result: Mapping[str, Any]) -> None:
         if len({row[name] for row in rows}) > 1
     ]
     fixed = [f"{name} {rows[0][name]}" for name in ("records", "partitions", "shape", "mode")]
-    table = Table("what", *varying, "rows", "seconds", "rows/s", "slowest", "fastest", "memory")
+    table = Table("what", *varying, "rows", "seconds", "rows/s", "from", "to", "memory")
     for row in rows:
         memory = "" if row["peak_mib"] is None else f"{row['peak_mib']:,} MiB"
         ends = (f"{end(row['rounds']):,}" for end in (min, max))

@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from rich.progress import track
 from shapes import AVRO_SCHEMA, SHAPES
 
-from kafka_pg_pipeline.local.stack import LocalEndpoints, LocalStack
+from kafka_pg_pipeline.local.stack import LocalStack
 
 DISTANCE = Path(__file__).with_name("distance.py")
 POLL_SECONDS = 0.1
@@ -105,9 +105,10 @@ def fill(
 class Stage:
     """The servers, and what is done on them before and after a contender's turn."""
 
-    def __init__(self, home: Path, endpoints: LocalEndpoints, tools: contextlib.ExitStack) -> None:
-        self.home = home
-        self.endpoints = endpoints
+    def __init__(self, stack: LocalStack, tools: contextlib.ExitStack) -> None:
+        self.home = stack.home
+        self.endpoints = stack.endpoints()
+        self.kafka_version = stack.kafka.version
         self.round_trips_ms: dict[str, float] = {}
         self._tools = tools
         self._topics: set[str] = set()
@@ -280,14 +281,13 @@ class Stage:
 def open_stage() -> Iterator[Stage]:
     """Servers of our own in a temporary directory, which is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="kafka_pg_bench_") as folder:
-        home = Path(folder)
-        stack = LocalStack(home, die_with_parent=True)
+        stack = LocalStack(Path(folder), die_with_parent=True)
         # When which row was committed, for contenders that cannot tell.
         stack.postgres.settings["track_commit_timestamp"] = "on"
-        endpoints = stack.up()
+        stack.up()
         try:
             with contextlib.ExitStack() as tools:
-                stage = Stage(home, endpoints, tools)
+                stage = Stage(stack, tools)
                 tools.callback(stage.close)
                 yield stage
         finally:
