@@ -22,7 +22,7 @@ WIDTH = 140
 
 def take_turn(stage: Stage, task: Task, contender: Contender) -> Outcome:
     """One contender's turn at a task, and what became of its table."""
-    definition = contender.define_table(SHAPES[task.shape].columns, keyed=task.keyed)
+    definition = contender.define_table(SHAPES[task.shape].columns, task.mode)
     order = stage.prepare(task, definition, contender.most_records)
     try:
         took = contender.run(stage, order)

@@ -38,11 +38,6 @@ class Task:
     mode: str = "append"
     delay_ms: float | None = None
 
-    @property
-    def keyed(self) -> bool:
-        """Whether the table has a primary key."""
-        return self.mode != "append"
-
 
 @dataclass(frozen=True)
 class Order:

@@ -31,8 +31,8 @@ class Took:
 class Contender:
     """One who takes part.
 
-    ``extra_columns`` are columns that it cannot do without in a table that is appended to, and
-    ``other_types`` names types of PostgreSQL that it cannot write, with what it gets instead.
+    ``extra_columns`` are columns that it cannot do without in a mode, and ``other_types`` names
+    types of PostgreSQL that it cannot write, with what it gets instead.
     """
 
     title: str
@@ -40,18 +40,17 @@ class Contender:
     clock: Clock = Clock.OWN
     fills_table: bool = True
     most_records: int | None = None
-    extra_columns: str = ""
+    extra_columns: Mapping[str, str] = field(default_factory=dict)
     other_types: Mapping[str, str] = field(default_factory=dict)
     shapes: frozenset[str] = frozenset({"narrow", "wide", "avro", "debezium"})
     modes: frozenset[str] = frozenset({"append"})
 
-    def define_table(self, columns: Sequence[Column], *, keyed: bool) -> str:
-        """The columns of its table, as CREATE TABLE wants them."""
-        parts = [
-            f"{column.name} {self.other_types.get(column.type, column.type)}" for column in columns
-        ]
-        if keyed:
+    def define_table(self, columns: Sequence[Column], mode: str) -> str:
+        """The columns of its table, as CREATE TABLE wants them; keyed unless it is appended to."""
+        types = self.other_types
+        parts = [f"{column.name} {types.get(column.type, column.type)}" for column in columns]
+        if mode in self.extra_columns:
+            parts.append(self.extra_columns[mode])
+        if mode != "append":
             parts.append("PRIMARY KEY (id)")
-        elif self.extra_columns:
-            parts.append(self.extra_columns)
         return ", ".join(parts)

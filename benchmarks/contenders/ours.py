@@ -22,6 +22,7 @@ MODES = {
     "newest-wins": "mode: upsert\n    key: [id]\n    newest_wins: true\n"
     "    metadata: [partition, offset, incarnation]",
 }
+VERSION_COLUMNS = "kafka_partition integer, kafka_offset bigint, kafka_incarnation integer"
 
 
 def load(stage: Stage, order: Order, reader: str) -> Took:

@@ -15,6 +15,15 @@ UPSERTS = frozenset({"append", "upsert"})
 JSON = frozenset({"narrow", "wide"})
 
 
+def loader(reader: str) -> Contender:
+    return Contender(
+        f"kafka-pg load, {reader}",
+        partial(ours.load, reader=reader),
+        modes=OUR_MODES,
+        extra_columns={"newest-wins": ours.VERSION_COLUMNS},
+    )
+
+
 def reading(reader: str) -> Contender:
     title = f"{reader}, reading alone"
     run = partial(run_script, name="reading.py", reader=reader)
@@ -34,14 +43,8 @@ def peer(script: str, *, endless: bool) -> Callable[[Stage, Order], Took]:
 
 
 CONTENDERS: dict[str, Contender] = {
-    "ours": Contender(
-        "kafka-pg load, kafka-python",
-        partial(ours.load, reader="kafka-python"),
-        modes=OUR_MODES,
-    ),
-    "ours-fast": Contender(
-        "kafka-pg load, confluent", partial(ours.load, reader="confluent"), modes=OUR_MODES
-    ),
+    "ours": loader("kafka-python"),
+    "ours-fast": loader("confluent"),
     "read": reading("kafka-python"),
     "read-fast": reading("confluent"),
     "copy": Contender(
@@ -75,7 +78,7 @@ CONTENDERS: dict[str, Contender] = {
         "Pathway",
         peer("pathway_pipeline.py", endless=True),
         Clock.COMMITS,
-        extra_columns="time bigint NOT NULL, diff smallint NOT NULL",
+        extra_columns={"append": "time bigint NOT NULL, diff smallint NOT NULL"},
         other_types={"timestamptz": "text"},
         shapes=JSON | {"debezium"},
         modes=UPSERTS,

@@ -34,30 +34,31 @@ def run_script(
 ) -> Took:
     """One turn of a script: until it ends, or an endless one has filled the table."""
     log = stage.home / f"{Path(name).stem}_{order.serial}.log"
-    with log.open("wb") as errors:
-        process = subprocess.Popen(
+    told: dict[str, float] = {}
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(
             [python, str(HERE / name)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=errors,
             cwd=stage.home,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )
-    told: dict[str, float] = {}
-    try:
-        assert process.stdin is not None
-        with MemoryWatch(process.pid) as memory:
-            process.stdin.write(json.dumps({**asdict(order), **options}).encode())
-            process.stdin.close()
-            _listen(process, told, until="started" if endless else "seconds")
+        ) as process,
+    ):
+        try:
+            assert process.stdin is not None
+            with MemoryWatch(process.pid) as memory:
+                process.stdin.write(json.dumps({**asdict(order), **options}).encode())
+                process.stdin.close()
+                _listen(process, told, until="started" if endless else "seconds")
+                if endless:
+                    stage.wait_until_full(order, lambda: _check_alive(process, log))
             if endless:
-                stage.wait_until_full(order, lambda: _check_alive(process, log))
-        if endless:
-            process.terminate()
-        process.wait(END_SECONDS)
-    finally:
-        process.kill()
-        process.wait()
+                process.terminate()
+            process.wait(END_SECONDS)
+        finally:
+            process.kill()
     if not endless and (process.returncode != 0 or "seconds" not in told):
         raise click.ClickException(f"{name} failed:\n{log.read_text()[-TAIL:]}")
     return Took(told["started"], told.get("seconds"), memory.peak_bytes)
