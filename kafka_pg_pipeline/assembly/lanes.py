@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kafka_pg_pipeline.assembly.endpoints import Endpoints
+from kafka_pg_pipeline.assembly.outcomes import noting_failure
 from kafka_pg_pipeline.assembly.overview import fetch_backlog
 from kafka_pg_pipeline.assembly.session import StreamSession, open_session
 from kafka_pg_pipeline.domain.lanes import LaneRule
@@ -90,13 +91,14 @@ def load_lane(task: LaneTask, *, stop: StopSignal, listener: ProgressListener) -
     ) as session:
         ports = replace(session.ports, copy_letters=lambda: ())
         loader = StreamLoader(task.name, task.stream, ports)
-        return loader.load(task.plan, stop=stop, listener=listener)
+        with noting_failure(session):
+            return loader.load(task.plan, stop=stop, listener=listener)
 
 
 def join_lanes(
-    session: StreamSession, reports: Sequence[LoadReport], warnings: tuple[str, ...], seconds: float
+    session: StreamSession, reports: Sequence[LoadReport], *, seconds: float
 ) -> LoadReport:
     """What lanes did together; copies their dead letters, where the stream asks for it."""
     copying = session.ports.copy_letters()
     report = sum_lanes(reports, seconds)
-    return replace(report, warnings=(*warnings, *report.warnings, *copying))
+    return replace(report, warnings=(*report.warnings, *copying))

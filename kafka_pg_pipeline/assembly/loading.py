@@ -117,6 +117,7 @@ def load_planned(
     total = sum((split.backlog or {}).values())
     with noting_outcome(session), show(session.name, total) as progress:
         reports = run_lanes(tasks, stop=stop, listener=progress)
-        report = join_lanes(session, reports, split.warnings, time.monotonic() - started)
+        report = join_lanes(session, reports, seconds=time.monotonic() - started)
+    report = replace(report, warnings=(*split.warnings, *report.warnings))
     positions = {p.partition: p.next_offset for p in session.positions.fetch_positions()}
     return Loaded(report, positions)

@@ -56,4 +56,6 @@ class LaneRule:
         return find_longest(lanes, backlog) + (self.start_up if len(lanes) > 1 else 0)
 
 
-ONE_LANE = LaneRule(1, 0)
+def exactly(lanes: int) -> LaneRule:
+    """The rule where somebody says how many."""
+    return LaneRule(lanes, 0, lanes)
