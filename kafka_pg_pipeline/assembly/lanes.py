@@ -44,10 +44,13 @@ class Split:
     warnings: tuple[str, ...] = ()
 
 
+# Each lane has its own memory and two or three connections; small databases allow few.
+_MOST_BY_ITSELF = 4
+
+
 def build_rule(stream: StreamSettings, start_up: int, exactly: int | None = None) -> LaneRule:
     """How many lanes the stream has on this machine; see ``LaneRule``."""
-    cores = _count_cores()
-    most = min(stream.max_lanes or cores, cores)
+    most = min(stream.max_lanes or _MOST_BY_ITSELF, _count_cores())
     return LaneRule(most, start_up, exactly)
 
 

@@ -603,7 +603,7 @@ class StreamSettings(Settings):
     max_lanes: Lanes = Field(
         None,
         description="processes that may load it side by side, each some of its partitions, where "
-        "the backlog is worth it; auto: as many as there are cores",
+        "the backlog is worth it; never more than there are cores; auto: 4 at most",
         json_schema_extra={"default": "auto"},
     )
     dead_letters: DeadLetterSettings = Field(
