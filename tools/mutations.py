@@ -44,6 +44,8 @@ _WINDOWS = "kafka_pg_pipeline/domain/windows.py"
 _BACKFILL = "kafka_pg_pipeline_tests/delivery/test_backfill.py"
 _BACKFILL_FAULTS = "kafka_pg_pipeline_tests/faults/test_backfill.py"
 _DEAD_LETTERS = "kafka_pg_pipeline_tests/delivery/test_dead_letters.py"
+_LANES = "kafka_pg_pipeline_tests/delivery/test_lanes.py"
+_LANE_PROCESSES = "kafka_pg_pipeline/assembly/lane_processes.py"
 
 
 @dataclass(frozen=True)
@@ -507,6 +509,53 @@ ORDER BY id
             ),
         ),
         ("kafka_pg_pipeline_tests/cli/test_backfill.py::test_a_pause_ends_a_backfill_that_runs",),
+    ),
+    Mutation(
+        "lanes-count-their-own-dead-letters",
+        (Edit(_WRITER, "            lambda cursor: self._check_runs(cursor, batch),\n", ""),),
+        (f"{_LANES}::test_the_budget_of_a_run_is_one_for_all_lanes",),
+    ),
+    Mutation(
+        "lanes-look-at-the-budget-together",
+        (
+            Edit(
+                _WRITER,
+                """        cursor.execute(self._statements["lock_budget"], arguments)
+""",
+                "",
+            ),
+        ),
+        (f"{_LANES}::test_the_budget_of_a_run_is_one_for_all_lanes",),
+    ),
+    Mutation(
+        "lane-outlives-its-parent",
+        (Edit(_LANE_PROCESSES, "        os._exit(1)\n", "        return\n"),),
+        (f"{_LANES}::test_lanes_die_with_their_parent_and_one_that_dies_alone_is_made_good",),
+    ),
+    Mutation(
+        "lane-that-was-killed-is-no-failure",
+        (
+            Edit(
+                _LANE_PROCESSES,
+                """        except (EOFError, OSError):
+            self._note_end()
+            return None""",
+                """        except (EOFError, OSError):
+            return None""",
+            ),
+        ),
+        (f"{_LANES}::test_lanes_die_with_their_parent_and_one_that_dies_alone_is_made_good",),
+    ),
+    Mutation(
+        "lanes-take-all-partitions",
+        (
+            Edit(
+                _PLANNING,
+                "return tuple(p for p in positions if chosen is None or p.partition in chosen)",
+                "return tuple(p for p in positions if chosen is None or chosen)",
+            ),
+        ),
+        (f"{_LANES}::test_three_lanes_make_one_load_of_eight_partitions",),
     ),
 )
 
