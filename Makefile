@@ -32,14 +32,15 @@ lint: install ## style, types and layers
 	$(BIN)/lint-imports
 
 test: lint ## lint, then the whole test suite on a real Kafka and a real PostgreSQL
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@# More processes than two cores have work for: tests wait more than they work.
+	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal $(PYTEST_ARGS)
 
 format: install ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install ## rows per second beside reading alone, COPY alone and a naive loop
-	$(BIN)/python benchmarks/append.py
+bench: install ## rows per second beside reading alone, COPY alone, loops and other programs
+	$(BIN)/python benchmarks/compare.py append
 
 clean: ## remove .venv/ and build leftovers; .local/ keeps its data
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -15,7 +15,7 @@ from kafka_pg_pipeline.domain.letters import (
 )
 from kafka_pg_pipeline.domain.offsets import Position, TopicIdentity, TopicSnapshot
 from kafka_pg_pipeline.domain.pauses import Pause
-from kafka_pg_pipeline.domain.records import Record
+from kafka_pg_pipeline.domain.record_runs import RecordRun
 from kafka_pg_pipeline.domain.schemas import RegisteredSchema
 from kafka_pg_pipeline.domain.services import AccessRule, Service, ServiceTopic, ServiceUser
 from kafka_pg_pipeline.domain.tables import Column, Evolved, TargetTable
@@ -48,7 +48,7 @@ class RecordReader(Protocol):
     longer there), LogRewrittenError (truncation) or UndecodableBatchError.
     """
 
-    def poll(self, *, max_records: int, timeout_seconds: float) -> Mapping[int, Sequence[Record]]:
+    def poll(self, *, max_records: int, timeout_seconds: float) -> Mapping[int, RecordRun]:
         """Records per partition in offset order; empty when none arrived in time."""
 
     def position(self, partition: int) -> int:

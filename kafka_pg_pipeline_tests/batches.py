@@ -4,7 +4,9 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from kafka_pg_pipeline.domain.batches import CopyChunk, EncodedBatch, PartitionSlice
+from kafka_pg_pipeline.domain.copy_text import TextLines
 from kafka_pg_pipeline.domain.offsets import Position, TopicIdentity
+from kafka_pg_pipeline.domain.record_runs import ListedRecords
 from kafka_pg_pipeline.domain.records import DeadLetter, Reason, Stage
 
 
@@ -36,6 +38,6 @@ def letter_of(offset: int, *, partition: int = 0, column: str | None = None) -> 
 def batch_of(
     *slices: PartitionSlice, lines: int, dead_letters: tuple[DeadLetter, ...] = ()
 ) -> EncodedBatch:
-    records = tuple(PlainRecord(offset) for offset in range(lines))
-    chunk = CopyChunk(("id",), ("1",) * lines, records)
+    records = ListedRecords(PlainRecord(offset) for offset in range(lines))
+    chunk = CopyChunk(("id",), TextLines(["1"] * lines), records)
     return EncodedBatch(UUID(int=1), slices, (chunk,) if lines else (), dead_letters)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from kafka_pg_pipeline.domain.batches import CopyChunk
 from kafka_pg_pipeline.domain.column_types import describe_type
+from kafka_pg_pipeline.domain.record_runs import ListedRecords
 from kafka_pg_pipeline.domain.records import DeadLetter, Reason
 from kafka_pg_pipeline.domain.tables import (
     Attribute,
@@ -15,10 +16,11 @@ from kafka_pg_pipeline.domain.tables import (
     TargetTable,
     ValueField,
 )
-from kafka_pg_pipeline.domain.verdicts import Rejected
+from kafka_pg_pipeline.domain.verdicts import Rejected, Unfit
 from kafka_pg_pipeline.pipeline.decode_json import JsonDecoder
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
 from kafka_pg_pipeline.pipeline.encode_record import RunContext
+from kafka_pg_pipeline.pipeline.write_lines import write_lines
 
 
 class FakeRecord(NamedTuple):
@@ -85,10 +87,10 @@ def encode(columns: Sequence[Column], *records: Any, topic: str = "shop.orders")
     """Encode records in one batch; bytes and None stand for a record with that value."""
     builder = RowEncoder(table_of(columns), RunContext(topic)).start_batch()
     builder.add(
-        [
+        ListedRecords(
             record if isinstance(record, FakeRecord) else FakeRecord(record, offset=offset)
             for offset, record in enumerate(records)
-        ]
+        )
     )
     return Encoded(builder.chunks(), tuple(builder.dead_letters), builder.record_bytes)
 
@@ -102,8 +104,12 @@ def in_a_block(columns: Sequence[Column], value: bytes) -> tuple[Any, ...] | Non
     if block is None:
         return None
     filled, items = block
-    found = {index: item for index, (item,) in zip(filled, items, strict=True)}
-    return tuple(str(found.get(index, "UNSET")) for index in range(len(columns)))
+    try:
+        (line,) = write_lines(list(zip(*items, strict=True)))
+    except Unfit:
+        return None
+    found = dict(zip(filled, line.split("\t"), strict=True))
+    return tuple(found.get(index, "UNSET") for index in range(len(columns)))
 
 
 def by_record(columns: Sequence[Column], value: bytes) -> tuple[Any, ...] | Verdict:

@@ -7,6 +7,7 @@ from kafka_pg_pipeline.assembly.overview import fetch_next_offsets, limit_snapsh
 from kafka_pg_pipeline.assembly.preview import PreviewCatalog, preview_target
 from kafka_pg_pipeline.assembly.session import StreamSession
 from kafka_pg_pipeline.domain.offsets import PartitionBounds, TopicSnapshot
+from kafka_pg_pipeline.domain.record_runs import ListedRecords
 from kafka_pg_pipeline.domain.records import DeadLetter, Record
 from kafka_pg_pipeline.domain.tables import ColumnKind, TargetTable
 from kafka_pg_pipeline.errors import ConfigurationError
@@ -87,7 +88,7 @@ def encode_records(
     found = []
     for record in sample:
         builder = encoder.start_batch()
-        builder.add([record])
+        builder.add(ListedRecords([record]))
         rows = [
             parse_line(chunk.columns, line, booleans)
             for chunk in builder.chunks()

@@ -16,6 +16,7 @@ from kafka_pg_pipeline.assembly.session import StreamSession, build_budget
 from kafka_pg_pipeline.domain.offsets import OffsetRange, TopicSnapshot, was_loaded
 from kafka_pg_pipeline.domain.pauses import Pause
 from kafka_pg_pipeline.domain.planning import count_blocked
+from kafka_pg_pipeline.domain.record_runs import ListedRecords
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.tables import Column, Evolved, TableName, TargetTable, ValueField
 from kafka_pg_pipeline.errors import TargetError
@@ -183,7 +184,7 @@ def look_at(
     encoder = RowEncoder(target, RunContext(stream.topic), shape)
     builder = encoder.start_batch()
     try:
-        builder.add(sample)
+        builder.add(ListedRecords(sample))
         stop = None
     except TargetError as error:
         stop = str(error)

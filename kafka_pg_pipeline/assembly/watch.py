@@ -15,18 +15,19 @@ from kafka_pg_pipeline.adapters.postgres.connection import Primary
 from kafka_pg_pipeline.adapters.postgres.failures import FAILURES_SINCE, PostgresFailures
 from kafka_pg_pipeline.adapters.postgres.inspection import PostgresInspection
 from kafka_pg_pipeline.adapters.postgres.migrations import fetch_pending
-from kafka_pg_pipeline.adapters.postgres.positions import PAUSES_SINCE, PostgresPositions
+from kafka_pg_pipeline.adapters.postgres.positions import PAUSES_SINCE
+from kafka_pg_pipeline.adapters.postgres.standings import PostgresStandings
 from kafka_pg_pipeline.assembly.endpoints import Endpoints
 from kafka_pg_pipeline.domain.offsets import Position, TopicSnapshot
+from kafka_pg_pipeline.domain.pauses import Pause
 from kafka_pg_pipeline.domain.planning import count_blocked
 from kafka_pg_pipeline.domain.status import StreamFailure
 from kafka_pg_pipeline.errors import (
+    AuthenticationError,
     KafkaUnavailableError,
     PipelineError,
-    PostgresUnavailableError,
     TopicUnavailableError,
 )
-from kafka_pg_pipeline.ports import TopicInspector
 from kafka_pg_pipeline.settings.models import PostgresSettings, StreamSettings
 
 # A tick of the sensor must end within 20 s (delivery.md 5.1). A look may take 10 s of servers that
@@ -78,13 +79,22 @@ class StreamLook:
         return f"{self.stream}: {', '.join(parts)} ({self.partitions} partition{plural})"
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was seen of all streams at once; ``snapshots`` by isolation and topic, as far as any."""
+
+    pauses: Mapping[str, Pause] = field(default_factory=dict)
+    positions: Mapping[str, tuple[Position, ...]] = field(default_factory=dict)
+    snapshots: Mapping[tuple[str, str], TopicSnapshot] = field(default_factory=dict)
+
+
 class Watch:
     """Looks at streams over connections that live as long as the watch."""
 
     def __init__(
         self,
         primary: Primary,
-        inspectors: Mapping[str, TopicInspector],
+        inspectors: Mapping[str, KafkaInspector],
         clock: Callable[[], float],
     ) -> None:
         self._primary = primary
@@ -100,10 +110,41 @@ class Watch:
         Where the time does not suffice for all, it is not always the same ones that miss out.
         """
         names = list(streams)
+        seen = self._look_ahead(streams)
         for name in random.sample(names, len(names)):
-            yield self.look(name, streams[name])
+            yield self._look(name, streams[name], seen)
 
-    def look(self, name: str, stream: StreamSettings) -> StreamLook:
+    def _look_ahead(self, streams: Mapping[str, StreamSettings]) -> "_Seen":
+        """What can be had for all streams at once: a server far away is asked a few times only."""
+        try:
+            # The positions first: an end that was seen before them could lie before them, too.
+            seen = _Seen(self._fetch_pauses(streams), self._fetch_positions(streams))
+        except PipelineError as error:
+            self._down = str(error)
+            return _Seen()
+        try:
+            return replace(seen, snapshots=self._fetch_snapshots(streams))
+        except TopicUnavailableError:
+            return seen  # which topic that is, looking at each will tell
+        except (KafkaUnavailableError, AuthenticationError) as error:
+            self._down = str(error)
+            return seen
+        except PipelineError:
+            return seen
+
+    def _fetch_snapshots(
+        self, streams: Mapping[str, StreamSettings]
+    ) -> Mapping[tuple[str, str], TopicSnapshot]:
+        """By isolation and topic."""
+        found: dict[tuple[str, str], TopicSnapshot] = {}
+        for isolation, inspector in self._inspectors.items():
+            topics = {s.topic for s in streams.values() if s.isolation == isolation}
+            if topics:
+                seen = inspector.fetch_snapshots(sorted(topics))
+                found |= {(isolation, topic): snapshot for topic, snapshot in seen.items()}
+        return found
+
+    def _look(self, name: str, stream: StreamSettings, seen: "_Seen") -> StreamLook:
         """Look at one stream; never raises a PipelineError.
 
         A server that did not answer once is not asked again, or fifty streams would wait for it
@@ -114,17 +155,19 @@ class Watch:
         if self._clock() > self._deadline:
             return StreamLook(name, trouble="not looked at, the time of this look is over")
         try:
-            paused = self._fetch_pause(name, stream)
-            positions = self._fetch_positions(name, stream)
-            snapshot = self._inspectors[stream.isolation].fetch_snapshot(stream.topic)
+            snapshot = seen.snapshots.get((stream.isolation, stream.topic))
+            if snapshot is None:
+                snapshot = self._inspectors[stream.isolation].fetch_snapshot(stream.topic)
         except TopicUnavailableError as error:
             return StreamLook(name, trouble=str(error))
-        except (KafkaUnavailableError, PostgresUnavailableError) as error:
+        except KafkaUnavailableError as error:
             self._down = str(error)
             return StreamLook(name, trouble=str(error))
         except PipelineError as error:
             return StreamLook(name, trouble=str(error))
-        return replace(judge(name, stream, snapshot, positions), paused=paused)
+        pause = seen.pauses.get(name)
+        paused = None if pause is None else pause.tell(name)
+        return replace(judge(name, stream, snapshot, seen.positions[name]), paused=paused)
 
     def fetch_seconds_since_commit(
         self, name: str, stream: StreamSettings, run_id: str
@@ -151,18 +194,18 @@ class Watch:
             return {}
         return PostgresFailures(self._primary).fetch(names)
 
-    def _fetch_positions(self, name: str, stream: StreamSettings) -> tuple[Position, ...]:
+    def _fetch_positions(
+        self, streams: Mapping[str, StreamSettings]
+    ) -> Mapping[str, tuple[Position, ...]]:
         if not self._fetch_has_state():
-            return ()
-        positions = PostgresPositions(self._primary, stream=name, topic=stream.topic)
-        return positions.fetch_positions()
+            return dict.fromkeys(streams, ())
+        topics = {name: stream.topic for name, stream in streams.items()}
+        return PostgresStandings(self._primary).fetch_positions(topics)
 
-    def _fetch_pause(self, name: str, stream: StreamSettings) -> str | None:
+    def _fetch_pauses(self, streams: Mapping[str, StreamSettings]) -> Mapping[str, Pause]:
         if PAUSES_SINCE in self._fetch_pending():
-            return None
-        positions = PostgresPositions(self._primary, stream=name, topic=stream.topic)
-        pause = positions.fetch_pause()
-        return None if pause is None else pause.tell(name)
+            return {}
+        return PostgresStandings(self._primary).fetch_pauses(list(streams))
 
     def _fetch_has_state(self) -> bool:
         return 1 not in self._fetch_pending()

@@ -5,9 +5,11 @@ from dataclasses import dataclass, field
 from enum import Enum
 from uuid import UUID
 
+from kafka_pg_pipeline.domain.copy_text import CopyLines
 from kafka_pg_pipeline.domain.documents import Change
 from kafka_pg_pipeline.domain.offsets import OffsetRange, Position, Tail
-from kafka_pg_pipeline.domain.records import DeadLetter, Record
+from kafka_pg_pipeline.domain.record_runs import RecordRun
+from kafka_pg_pipeline.domain.records import DeadLetter
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +55,15 @@ class BatchCounts:
 
 @dataclass(frozen=True, slots=True)
 class CopyChunk:
-    """Lines of COPY text for one list of columns.
+    """Lines for COPY, and one list of columns.
 
     ``records[i]`` is the record that line ``i + 1`` was made from, so that a line that PostgreSQL
     rejects leads back to its record. Where ``change`` is DELETE, ``columns`` are those of the key.
     """
 
     columns: tuple[str, ...]
-    lines: tuple[str, ...]
-    records: tuple[Record, ...]
+    lines: CopyLines
+    records: RecordRun
     change: Change = Change.WRITE
 
 

@@ -1,19 +1,151 @@
-"""COPY's text format: one line a row, tab between columns, backslash escapes.
+r"""What COPY FROM STDIN is fed: lines in one of two of its formats.
 
-Source: PostgreSQL documentation, COPY, "Text Format".
+TEXT has a tab between columns, ``\N`` for NULL, and backslash escapes. CSV has a comma, ``null``
+for NULL, and strings in quotes, in which a backslash stands before a quote and before a backslash:
+that is a JSON array without its brackets, as long as no string needs any other escape.
+
+Source: PostgreSQL documentation, COPY, "Text Format" and "CSV Format".
 """
 
-from collections.abc import Sequence
+import json
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from enum import Enum
+from functools import cached_property
+from itertools import chain
+from typing import Any, overload
 
 NULL = "\\N"
 _ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
+class CopyFormat(Enum):
+    """How lines are written; what COPY has to be told is the writer's business."""
+
+    TEXT = "text"
+    CSV = "csv"
+
+
 def escape(text: str | None) -> str:
-    """A column's text as it stands in a COPY line; None is SQL NULL."""
-    return NULL if text is None else text.translate(_ESCAPES)
+    """A column's text as it stands in a line of TEXT; None is SQL NULL."""
+    if text is None:
+        return NULL
+    # The usual text has nothing to escape, and finding that out is cheap.
+    return text if text.isprintable() and "\\" not in text else text.translate(_ESCAPES)
 
 
-def copy_payload(lines: Sequence[str]) -> bytes:
-    """What COPY FROM STDIN is fed for these lines; nothing where there are none."""
-    return ("\n".join(lines) + "\n").encode() if lines else b""
+def write_item(item: Any) -> str:
+    """A column's item as it stands in a line of TEXT: a text, a number, a boolean or None."""
+    if item is None or isinstance(item, str):
+        return escape(item)
+    return str(item)
+
+
+class CopyLines(Sequence[str]):
+    """Lines for one list of columns; each by itself reads as TEXT, whatever the format is."""
+
+    format: CopyFormat
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> "CopyLines": ...
+    def __getitem__(self, index: int | slice) -> "str | CopyLines":
+        if isinstance(index, slice):
+            return self.pick(range(*index.indices(len(self))))
+        return next(iter(self.pick([index])))
+
+    @abstractmethod
+    def pick(self, indexes: Iterable[int]) -> "CopyLines":
+        """These lines, in the same format."""
+
+    @abstractmethod
+    def prefix(self, numbers: Iterable[tuple[int, ...]]) -> "CopyLines":
+        """The lines with columns of numbers before them."""
+
+    @abstractmethod
+    def payload(self) -> bytes:
+        """What COPY is fed for the lines; nothing where there are none."""
+
+
+class TextLines(CopyLines):
+    """Lines of TEXT."""
+
+    format = CopyFormat.TEXT
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = tuple(lines)
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._lines)
+
+    def pick(self, indexes: Iterable[int]) -> "TextLines":
+        """These lines, in the same format."""
+        return TextLines(map(self._lines.__getitem__, indexes))
+
+    def prefix(self, numbers: Iterable[tuple[int, ...]]) -> "TextLines":
+        """The lines with columns of numbers before them."""
+        return TextLines(
+            "\t".join(map(str, row)) + "\t" + line
+            for row, line in zip(numbers, self._lines, strict=True)
+        )
+
+    def payload(self) -> bytes:
+        """What COPY is fed for the lines; nothing where there are none."""
+        return ("\n".join(self._lines) + "\n").encode() if self._lines else b""
+
+
+class CsvLines(CopyLines):
+    r"""Lines of CSV, kept as they are sent: pieces of many lines, each line ended by ``\n``."""
+
+    format = CopyFormat.CSV
+
+    def __init__(self, pieces: Iterable[bytes], number: int) -> None:
+        self._pieces = tuple(pieces)
+        self._number = number
+
+    def __len__(self) -> int:
+        return self._number
+
+    def __iter__(self) -> Iterator[str]:
+        return map(_csv_to_text, self._split)
+
+    def pick(self, indexes: Iterable[int]) -> "CsvLines":
+        """These lines, in the same format."""
+        chosen = list(map(self._split.__getitem__, indexes))
+        return CsvLines([_join(chosen)], len(chosen))
+
+    def prefix(self, numbers: Iterable[tuple[int, ...]]) -> "CsvLines":
+        """The lines with columns of numbers before them."""
+        rows = [
+            b"%b,%b" % (",".join(map(str, row)).encode(), line)
+            for row, line in zip(numbers, self._split, strict=True)
+        ]
+        return CsvLines([_join(rows)], len(rows))
+
+    def payload(self) -> bytes:
+        """What COPY is fed for the lines; nothing where there are none."""
+        return b"".join(self._pieces)
+
+    @cached_property
+    def _split(self) -> list[bytes]:
+        return list(chain.from_iterable(piece.split(b"\n")[:-1] for piece in self._pieces))
+
+
+def join_lines(parts: Sequence[CopyLines]) -> CopyLines:
+    """Lines after lines, all of one format."""
+    if parts[0].format is CopyFormat.CSV:
+        return CsvLines((part.payload() for part in parts), sum(map(len, parts)))
+    return TextLines(chain.from_iterable(parts))
+
+
+def _join(lines: Sequence[bytes]) -> bytes:
+    return b"\n".join(lines) + b"\n" if lines else b""
+
+
+def _csv_to_text(line: bytes) -> str:
+    items = json.loads(b"[%b]" % line, parse_int=str, parse_float=str)
+    return "\t".join(map(write_item, items))

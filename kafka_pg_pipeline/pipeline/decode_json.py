@@ -1,9 +1,7 @@
 """JSON bytes to the columns of one table: a fast way for what fits, an exact way for the rest.
 
 The fast way decodes into a generated struct of the columns' types, a block of records at a time
-where it can. A value without a single backslash cannot hold a string that COPY would need
-escaped, nor U+0000 or a lone surrogate (JSON forbids raw control characters), so nothing is
-looked at twice. Whatever surprises, another type, a bound exceeded, U+0000, is decoded again the
+where it can. Whatever surprises, another type, a bound exceeded, U+0000, is decoded again the
 exact way, which alone decides what is a dead letter.
 """
 
@@ -17,7 +15,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec.structs import astuple
 
-from kafka_pg_pipeline.domain.copy_text import NULL, escape
+from kafka_pg_pipeline.domain.copy_text import NULL, escape, write_item
 from kafka_pg_pipeline.domain.records import Reason, Stage
 from kafka_pg_pipeline.domain.tables import Column, ColumnKind, Rest
 from kafka_pg_pipeline.domain.verdicts import Rejected, Unfit
@@ -31,7 +29,6 @@ UNSET = msgspec.UNSET
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 MAX_DEPTH = 256
 _BOM = b"\xef\xbb\xbf"
-_BACKSLASH = ord("\\")
 # A block larger than this is decoded record by record: looking it over would cost a copy of it.
 _BLOCK_BYTES = 4 * 1024 * 1024
 _PLAIN_NUMBER_DIGITS = 1_000
@@ -41,15 +38,6 @@ _BRACKETS = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
 # An integer to msgspec, which has no negative zero; double precision has one.
 _NEGATIVE_ZERO = re.compile(rb"-0(?![0-9.eE])")
 _SURPRISES = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Unfit)
-
-
-class _Absent(str):
-    """SQL NULL where a record lacks the field: told by its type from a string it holds."""
-
-    __slots__ = ()
-
-
-_ABSENT = _Absent(NULL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +57,7 @@ class OtherFields:
 class JsonDecoder:
     """Decodes record values into one table's columns.
 
-    What it returns a column is ready for the line's format: COPY text, or a number or a boolean
-    whose ``str`` is. It is UNSET where the record leaves a column to its default. The column for
+    An item is UNSET where the record leaves a column to its default. The column for
     the rest of the fields, where there is one, is the last. Without ``others`` all fields that no
     column expects are passed over.
     """
@@ -93,13 +80,12 @@ class JsonDecoder:
             for index, column in enumerate(columns)
             if column.kind is ColumnKind.TIMESTAMP
         )
-        self._texts = _indexes(columns, lambda column: column.kind in _TEXT_KINDS)
         self._doubles = _indexes(columns, lambda column: column.kind is ColumnKind.DOUBLE)
         self._defaults = _indexes(columns, lambda column: column.has_default)
         self._all = tuple(range(len(self._columns)))
 
     def decode(self, value: bytes | None) -> tuple[Any, ...]:
-        """The columns of one record.
+        """The columns of one record, each as it stands in a line of COPY's TEXT format.
 
         Raises:
             Rejected: the record cannot become a row.
@@ -121,12 +107,13 @@ class JsonDecoder:
         """Many records at once, column by column; None where any of them surprises.
 
         Returns:
-            The indexes of the columns that all the records fill, and these columns' items.
+            The indexes of the columns that all the records fill, and these columns' items: texts
+            as PostgreSQL reads them (U+0000 may be among them), numbers, booleans and None.
         """
         if self._decode_struct is None or not self._columns:
             return None
         present = [value for value in values if value is not None]
-        text = _join_plain(present) if len(present) == len(values) else None
+        text = _join_usual(present) if len(present) == len(values) else None
         if text is None:
             return None
         try:
@@ -135,7 +122,7 @@ class JsonDecoder:
             self._close(columns, len(present))
             if any(0.0 in columns[index] for index in self._doubles):
                 _check_zeros(text)
-            return self._arrange(columns, has_null=b"null" in text)
+            return self._arrange(columns)
         except (*_SURPRISES, Rejected):
             return None
 
@@ -160,13 +147,7 @@ class JsonDecoder:
         if any(row[index] == 0.0 for index in self._doubles):
             _check_zeros(value)
         self._convert(row)
-        if _BACKSLASH in value:
-            for index in self._texts:
-                if type(row[index]) is str:
-                    row[index] = _escape_checked(row[index])
-        if None in row:
-            return tuple([NULL if item is None else item for item in row])
-        return tuple(row)
+        return tuple([item if item is UNSET else _write_checked(item) for item in row])
 
     def _convert(self, row: list[Any]) -> None:
         for index, convert in self._converters:
@@ -186,14 +167,14 @@ class JsonDecoder:
         else:
             columns.append([self._write_rest(())] * number)
 
-    def _rest_of(self, others: Sequence[Any]) -> list[str]:
+    def _rest_of(self, others: Sequence[Any]) -> list[str | None]:
         return [] if self._write_rest is None else [self._write_rest(others)]
 
     def _arrange_by_name(self, fields: Mapping[str, msgspec.Raw]) -> Sequence[Any]:
         return [fields.get(name, UNSET) for name in self._fields]
 
     def _arrange(
-        self, columns: list[Sequence[Any]], *, has_null: bool
+        self, columns: list[Sequence[Any]]
     ) -> tuple[tuple[int, ...], list[Sequence[Any]]] | None:
         for index, convert in self._converters:
             columns[index] = [
@@ -204,11 +185,6 @@ class JsonDecoder:
                 columns[index] = [
                     write(item) if type(item) is int else item for item in columns[index]
                 ]
-        if has_null:
-            columns = [
-                [NULL if item is None else item for item in column] if None in column else column
-                for column in columns
-            ]
         return self._without_defaults(columns) if self._defaults else (self._all, columns)
 
     def _without_defaults(
@@ -247,17 +223,14 @@ def is_too_deep(value: bytes) -> bool:
     return max(accumulate(map(_BRACKETS.__getitem__, brackets)), default=0) > MAX_DEPTH
 
 
-def _join_plain(values: Sequence[bytes]) -> bytes | None:
+def _join_usual(values: Sequence[bytes]) -> bytes | None:
     """All values one after the other; None where one of them is not for the fast way."""
     sizes = list(map(len, values))
     if sum(sizes) > _BLOCK_BYTES:
         return None
-    text = b"".join(values)
-    if _BACKSLASH in text:
-        return None
     if max(sizes, default=0) > 2 * MAX_DEPTH and any(map(is_too_deep, values)):
         return None
-    return text
+    return b"".join(values)
 
 
 def _check_zeros(text: bytes) -> None:
@@ -278,6 +251,10 @@ def _missing(column: Column) -> Any:
 
 
 def _present(column: Column, raw: msgspec.Raw) -> str:
+    return escape(_read_exactly(column, raw))
+
+
+def _read_exactly(column: Column, raw: msgspec.Raw) -> str | None:
     try:
         text = write_literal(column, bytes(raw).decode())
     except UnicodeDecodeError:
@@ -288,7 +265,7 @@ def _present(column: Column, raw: msgspec.Raw) -> str:
         raise Rejected(Stage.ENCODE, unfit.reason, column.name) from None
     if text is None and not column.nullable:
         raise Rejected(Stage.ENCODE, Reason.MISSING_VALUE, column.name)
-    return escape(text)
+    return text
 
 
 def _why_invalid(value: bytes) -> Reason:
@@ -318,7 +295,6 @@ _FAST_TYPES: Mapping[ColumnKind, Any] = {
 }
 _ANY = msgspec.Raw | msgspec.UnsetType
 _EMPTY = None | msgspec.UnsetType
-_TEXT_KINDS = (ColumnKind.TEXT, ColumnKind.OTHER, ColumnKind.TIMESTAMP)
 
 
 def _struct_decoder(
@@ -335,7 +311,7 @@ def _struct_decoder(
         if column.has_default:
             fields.append((f"f{index}", kind | msgspec.UnsetType, UNSET))
         elif column.nullable:
-            fields.append((f"f{index}", kind, _ABSENT))
+            fields.append((f"f{index}", kind, None))
         else:
             fields.append((f"f{index}", kind))
     if others is None:
@@ -376,7 +352,7 @@ def write_rest(fields: Mapping[str, msgspec.Raw]) -> bytes:
 
 def _rest_writer(
     rest: tuple[Column, ...], others: OtherFields | None
-) -> Callable[[Sequence[Any]], str] | None:
+) -> Callable[[Sequence[Any]], str | None] | None:
     """Writes the rest column of the other fields' values; None where there is no such column."""
     if not rest:
         return None
@@ -384,7 +360,7 @@ def _rest_writer(
     names = tuple(f"{json.dumps(name, ensure_ascii=False)}:" for name in left)
     needs_value = not rest[0].nullable or rest[0].has_default
 
-    def write(values: Sequence[Any]) -> str:
+    def write(values: Sequence[Any]) -> str | None:
         pairs = [
             name + bytes(raw).decode()
             for name, raw in zip(names, values, strict=False)
@@ -393,9 +369,7 @@ def _rest_writer(
         text = "{" + ",".join(pairs) + "}"
         if "\\" in text or (needs_value and not pairs):
             raise Unfit(Reason.MISSING_VALUE)  # or not: the exact way decides
-        if not pairs:
-            return NULL
-        return text if text.isprintable() else escape(text)
+        return text if pairs else None
 
     return write
 
@@ -403,26 +377,25 @@ def _rest_writer(
 # -- what the fast way still has to convert ------------------------------------------------------
 
 
-def _converter(column: Column) -> Callable[[msgspec.Raw], str] | None:
+def _converter(column: Column) -> Callable[[msgspec.Raw], str | None] | None:
     if column.kind is ColumnKind.JSON:
         return _null_or(_json_text) if column.nullable else _json_text
     if column.kind is ColumnKind.NUMERIC:
         return _null_or(_plain_number) if column.nullable else _plain_number
     if column.kind in (ColumnKind.ARRAY, ColumnKind.JSON_ARRAY, ColumnKind.BYTEA):
-        return lambda raw: _present(column, raw)
+        return lambda raw: _read_exactly(column, raw)
     return None
 
 
-def _null_or(convert: Callable[[msgspec.Raw], str]) -> Callable[[msgspec.Raw], str]:
-    return lambda raw: NULL if bytes(raw) == b"null" else convert(raw)
+def _null_or(convert: Callable[[msgspec.Raw], str]) -> Callable[[msgspec.Raw], str | None]:
+    return lambda raw: None if bytes(raw) == b"null" else convert(raw)
 
 
 def _json_text(raw: msgspec.Raw) -> str:
     text = bytes(raw).decode()
     if text == "null" or "\\" in text:
         raise Unfit(Reason.MISSING_VALUE)  # or not: the exact way decides
-    # Without a backslash a raw control character can only be white space between tokens.
-    return text if text.isprintable() else escape(text)
+    return text
 
 
 def _plain_number(raw: msgspec.Raw) -> str:
@@ -434,7 +407,8 @@ def _plain_number(raw: msgspec.Raw) -> str:
     return text
 
 
-def _escape_checked(text: str) -> str:
+def _write_checked(item: Any) -> str:
+    text = write_item(item)
     if "\0" in text:
         raise Unfit(Reason.NUL_CHARACTER)
-    return escape(text)
+    return text

@@ -1,19 +1,21 @@
 """Records to COPY lines: one builder a batch, grouped by the columns that the lines fill."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
-from operator import attrgetter
 from typing import Any
 from uuid import uuid4
 
 from kafka_pg_pipeline.domain.batches import BatchCounts, CopyChunk
+from kafka_pg_pipeline.domain.copy_text import CopyLines
 from kafka_pg_pipeline.domain.documents import Change, Decoded
 from kafka_pg_pipeline.domain.modes import Mode
+from kafka_pg_pipeline.domain.record_runs import ListedRecords, RecordRun
 from kafka_pg_pipeline.domain.records import DeadLetter, Reason, Record, Stage
 from kafka_pg_pipeline.domain.tables import TargetTable
 from kafka_pg_pipeline.domain.verdicts import Rejected, Unfit
 from kafka_pg_pipeline.errors import KafkaUnavailableError
+from kafka_pg_pipeline.pipeline.chunk_lines import ChunkLines
 from kafka_pg_pipeline.pipeline.decode_document import DocumentDecoder
 from kafka_pg_pipeline.pipeline.decode_json import UNSET
 from kafka_pg_pipeline.pipeline.documents import fetch_types, read_key, read_value
@@ -21,6 +23,7 @@ from kafka_pg_pipeline.pipeline.encode_deletions import DeletionEncoder
 from kafka_pg_pipeline.pipeline.encode_record import RecordBlock, RecordWriter, RunContext
 from kafka_pg_pipeline.pipeline.latest_lines import LatestLines
 from kafka_pg_pipeline.pipeline.shape import RowShape
+from kafka_pg_pipeline.pipeline.write_lines import write_lines
 
 # Records that are encoded at once, column by column, while none of them surprises. Larger blocks
 # gain next to nothing and lose more to a surprise.
@@ -80,7 +83,9 @@ class RowEncoder:
     def encode(
         self, record: Record, decoded: Decoded, load_id: str
     ) -> tuple[tuple[str, ...], tuple[Any, ...]]:
-        """Columns and items of one record, without those that a default or the row itself fills.
+        """Columns and items of one record, each as it stands in a line of TEXT.
+
+        Those that a default or the row itself fills are left out.
 
         Raises:
             Rejected: the document, or something else of the record, cannot become a row.
@@ -88,7 +93,8 @@ class RowEncoder:
         decoder = self._lenient if decoded.unchanged else self.decoder
         items = decoder.decode(decoded.document)
         deleted = [decoded.change is not Change.WRITE]
-        items += self.record_writer.write(self.block([record], deleted, load_id))
+        block = self.block(ListedRecords([record]), deleted, load_id)
+        items += self.record_writer.write(block)
         names = tuple(column.name for column in decoder.columns) + self.other_names
         kept = decoder.columns_of(decoded.unchanged)
         if kept or UNSET in items:
@@ -102,9 +108,7 @@ class RowEncoder:
         target = replace(self._target, columns=tuple(columns))
         return DocumentDecoder(target, self.shape.mapping, self.shape.evolution)
 
-    def block(
-        self, records: Sequence[Record], deleted: Sequence[bool], load_id: str
-    ) -> RecordBlock:
+    def block(self, records: RecordRun, deleted: Sequence[bool], load_id: str) -> RecordBlock:
         """Records with what their columns beside the value need.
 
         Raises:
@@ -117,7 +121,7 @@ class RowEncoder:
 
     def encode_block(
         self, documents: Sequence[bytes | None], block: RecordBlock
-    ) -> tuple[tuple[str, ...], list[str]] | None:
+    ) -> tuple[tuple[str, ...], CopyLines] | None:
         """Columns and lines of a block of documents; None where one wants a closer look."""
         found = self.decoder.decode_block(documents)
         if found is None:
@@ -127,8 +131,8 @@ class RowEncoder:
             return None
         names = (*(self.decoder.columns[index].name for index in filled), *self.other_names)
         try:
-            rows = zip(*columns, *self.record_writer.write_block(block), strict=True)
-            return names, list(map(_line_format(names).__mod__, rows))
+            rows = list(zip(*columns, *self.record_writer.write_block(block), strict=True))
+            return names, write_lines(rows)
         except Unfit:
             return None
 
@@ -147,7 +151,7 @@ class BatchBuilder:
         self._load_id = str(self.batch_id)
         self._encoder = encoder
         self._mode = encoder.shape.mode
-        self._chunks: dict[tuple[Change, tuple[str, ...]], _Lines] = {}
+        self._chunks: dict[tuple[Change, tuple[str, ...]], ChunkLines] = {}
         self._latest: LatestLines | None = None
         self.records = 0
         self.record_bytes = 0
@@ -155,7 +159,7 @@ class BatchBuilder:
         self.settled: dict[int, BatchCounts] = {}
         self.truncates = False
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, records: RecordRun) -> None:
         """Encode the records of one partition, in offset order.
 
         Raises:
@@ -172,25 +176,25 @@ class BatchBuilder:
             self._add_block(records[start : start + _BLOCK])
 
     def chunks(self) -> tuple[CopyChunk, ...]:
-        """The lines so far, one chunk for each change and list of columns."""
+        """The lines so far, one chunk for each change, list of columns and format."""
         return tuple(
-            CopyChunk(names, tuple(lines.texts), tuple(lines.records), change)
+            chunk
             for (change, names), lines in self._chunks.items()
-            if lines.texts
+            for chunk in lines.chunks(names, change)
         )
 
-    def _add_block(self, records: Sequence[Record]) -> None:
-        values = [record.value for record in records]
-        keys = [record.key for record in records]
+    def _add_block(self, records: RecordRun) -> None:
+        values: list[bytes | None] = records.column("value")
         self.records += len(records)
-        self.record_bytes += sum(map(len, filter(None, values))) + sum(map(len, filter(None, keys)))
-        self.record_bytes += sum(map(_count_bytes, filter(None, map(_fetch_headers, records))))
+        self.record_bytes += sum(map(len, filter(None, values)))
+        self.record_bytes += sum(map(len, filter(None, records.column("key"))))
+        self.record_bytes += sum(map(_count_bytes, filter(None, records.column("headers"))))
         select = self._encoder.shape.select
         if select is not None:
-            chosen = [record for record in records if select(record)]
+            chosen = ListedRecords(record for record in records if select(record))
             left_out = len(records) - len(chosen)
             self._settle(records[0], BatchCounts(filtered=left_out))
-            records, values = chosen, [record.value for record in chosen]
+            records, values = chosen, chosen.column("value")
         if not records:
             return
         if self._encoder.takes_values_as_they_are and None not in values:
@@ -229,14 +233,14 @@ class BatchBuilder:
         if not any(unchanged for _, _, unchanged in decoded):
             documents = [document for document, _, _ in decoded]
             deleted = [change is not Change.WRITE for _, change, _ in decoded]
-            if self._write_block(records, documents, deleted):
+            if self._write_block(ListedRecords(records), documents, deleted):
                 return
         for record, said in zip(records, decoded, strict=True):
             self._write_one(record, said)
 
     def _write_block(
         self,
-        records: Sequence[Record],
+        records: RecordRun,
         documents: Sequence[bytes | None],
         deleted: Sequence[bool],
     ) -> bool:
@@ -251,10 +255,8 @@ class BatchBuilder:
         # Lines of other columns may leave out what an older line of their key has.
         if encoded is None or self._differs(encoded[0]):
             return False
-        names, texts = encoded
-        lines = self._lines(Change.WRITE, names)
-        lines.texts += texts
-        lines.records += records
+        names, lines = encoded
+        self._lines(Change.WRITE, names).add_block(lines, records)
         return True
 
     def _write_one(self, record: Record, decoded: Decoded) -> None:
@@ -270,7 +272,7 @@ class BatchBuilder:
             self._latest = LatestLines(self._mode.key)
             for (change, known), lines in self._chunks.items():
                 if change is Change.WRITE:
-                    self._latest.put_lines(known, lines.texts)
+                    self._latest.put_lines(known, lines.texts())
         if self._latest is not None:
             names, row = self._latest.complete(names, row)
         self._add_line(Change.WRITE, names, row, record)
@@ -280,7 +282,7 @@ class BatchBuilder:
         if self._mode.mode is not Mode.UPSERT:
             return False
         return any(
-            change is Change.WRITE and known != names and lines.texts
+            change is Change.WRITE and known != names and lines
             for (change, known), lines in self._chunks.items()
         )
 
@@ -306,7 +308,7 @@ class BatchBuilder:
     def _truncate(self, record: Record) -> None:
         """Nothing of what came before is left, in the table or in this batch."""
         for lines in self._chunks.values():
-            for overtaken in lines.records:
+            for overtaken in lines.records():
                 self._settle(overtaken, BatchCounts(superseded=1))
         self._chunks.clear()
         self._latest = None
@@ -326,31 +328,14 @@ class BatchBuilder:
     def _add_line(
         self, change: Change, names: tuple[str, ...], row: tuple[Any, ...], record: Record
     ) -> None:
-        lines = self._lines(change, names)
-        lines.texts.append(_line_format(names) % row)
-        lines.records.append(record)
+        self._lines(change, names).add("\t".join(map(str, row)), record)
 
-    def _lines(self, change: Change, names: tuple[str, ...]) -> "_Lines":
-        return self._chunks.setdefault((change, names), _Lines())
-
-
-@dataclass(slots=True)
-class _Lines:
-    """Lines for one list of columns, and the record that each was made from."""
-
-    texts: list[str] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
-
-
-_fetch_headers = attrgetter("headers")
+    def _lines(self, change: Change, names: tuple[str, ...]) -> ChunkLines:
+        return self._chunks.setdefault((change, names), ChunkLines())
 
 
 def _count_bytes(headers: Sequence[tuple[str, bytes | None]]) -> int:
     return sum(len(key) + len(value or b"") for key, value in headers)
-
-
-def _line_format(names: tuple[str, ...]) -> str:
-    return "\t".join(["%s"] * len(names))
 
 
 def _leave_out(

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+from kafka_pg_pipeline.domain.record_runs import ListedRecords
 from kafka_pg_pipeline.domain.records import Reason, Record, Stage
 from kafka_pg_pipeline.domain.tables import Column, MetadataField, TargetTable
 from kafka_pg_pipeline.domain.verdicts import Rejected
@@ -58,7 +59,9 @@ class DeletionEncoder:
             items = self._decoder.decode(row)
         names = tuple(column.name for column in self._decoder.columns) + self._names
         key = read_key(record, self._key_decoder) if self._writer.takes_key else None
-        return names, items + self._writer.write(RecordBlock([record], [key], [True], ""))
+        return names, items + self._writer.write(
+            RecordBlock(ListedRecords([record]), [key], [True], "")
+        )
 
     def _read_key(self, record: Record) -> bytes:
         document = read_key(record, self._key_decoder)

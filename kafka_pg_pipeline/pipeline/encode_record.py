@@ -1,4 +1,4 @@
-"""Values of the columns that do not come from the record's value, as COPY text.
+"""Values of the columns that do not come from the record's value, as PostgreSQL reads them.
 
 topic       as it is
 partition   as it is
@@ -22,15 +22,15 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
-from operator import attrgetter
 from typing import Any
 
 import msgspec
 
-from kafka_pg_pipeline.domain.copy_text import NULL, escape
+from kafka_pg_pipeline.domain.copy_text import write_item
 from kafka_pg_pipeline.domain.moments import MomentText
 from kafka_pg_pipeline.domain.policies import InvalidText
-from kafka_pg_pipeline.domain.records import Reason, Record, Stage
+from kafka_pg_pipeline.domain.record_runs import RecordRun
+from kafka_pg_pipeline.domain.records import Reason, Stage
 from kafka_pg_pipeline.domain.tables import (
     Attribute,
     Column,
@@ -68,7 +68,7 @@ class RecordBlock:
     ``keys`` and ``deleted`` are as long as ``records``; ``load_id`` is the batch's.
     """
 
-    records: Sequence[Record]
+    records: RecordRun
     keys: Sequence[bytes | None]
     deleted: Sequence[bool]
     load_id: str
@@ -95,7 +95,7 @@ class RecordWriter:
         return any(isinstance(column.source, KeyField) for column in self._columns)
 
     def write_block(self, block: RecordBlock) -> list[Iterable[Any]]:
-        """Per column as many items as there are records, ready for the line's format.
+        """Per column as many items as there are records: texts, numbers, booleans or None.
 
         Raises:
             Unfit: also while the items are taken.
@@ -103,7 +103,7 @@ class RecordWriter:
         return [write(block) for write in self._writers]
 
     def write(self, block: RecordBlock) -> tuple[Any, ...]:
-        """The columns of the one record of a block.
+        """The columns of the one record of a block, as they stand in a line of TEXT.
 
         Raises:
             Rejected: naming the column.
@@ -115,7 +115,7 @@ class RecordWriter:
         except Unfit as unfit:
             column = self._columns[len(row)].name
             raise Rejected(Stage.ENCODE, unfit.reason, column) from None
-        return tuple(row)
+        return tuple(map(write_item, row))
 
 
 def _writer(column: Column, context: RunContext, invalid_text: InvalidText) -> _Write:
@@ -132,17 +132,17 @@ def _writer(column: Column, context: RunContext, invalid_text: InvalidText) -> _
     raise ValueError(f"{column.name!r} is filled by the record's value")
 
 
-def _literal_converter(column: Column) -> Callable[[str | None], str]:
-    """What makes COPY text of a JSON value, or of none."""
+def _literal_converter(column: Column) -> Callable[[str | None], str | None]:
+    """What makes PostgreSQL's text of a JSON value, or of none."""
 
-    def convert(literal: str | None) -> str:
+    def convert(literal: str | None) -> str | None:
         try:
             text = None if literal is None else write_literal(column, literal)
         except RecursionError:
             raise Unfit(Reason.TOO_DEEP) from None
         if text is None and not column.nullable:
             raise Unfit(Reason.MISSING_VALUE)
-        return escape(text)
+        return text
 
     return convert
 
@@ -153,17 +153,17 @@ def _literal_converter(column: Column) -> Callable[[str | None], str]:
 def _header_writer(column: Column, name: str, invalid_text: InvalidText) -> _Write:
     convert = _literal_converter(column)
 
-    def write_one(record: Record) -> str:
-        value = dict(record.headers).get(name)
+    def write_one(headers: Sequence[tuple[str, bytes | None]]) -> str | None:
+        value = dict(headers).get(name)
         return convert(None if value is None else json.dumps(_text_of(value, invalid_text)))
 
-    return lambda block: map(write_one, block.records)
+    return lambda block: map(write_one, block.records.column("headers"))
 
 
 def _key_field_writer(column: Column, name: str, invalid_text: InvalidText) -> _Write:
     convert = _literal_converter(column)
 
-    def write_one(key: bytes | None) -> str:
+    def write_one(key: bytes | None) -> str | None:
         if key is None:
             return convert(None)
         return convert(_find_field(repair_document(key, invalid_text), name))
@@ -213,13 +213,13 @@ def _attribute_writer(
     of_context = _context_writer(attribute, context)
     if of_context is not None:
         return of_context
-    fetch = attrgetter(_ATTRIBUTES[attribute])
+    name = _ATTRIBUTES[attribute]
     convert = _converter(column, attribute, invalid_text)
     if convert is None:
-        return lambda block: map(fetch, block.records)
+        return lambda block: block.records.column(name)
     if attribute in (MetadataField.TIMESTAMP, MetadataField.TIMESTAMP_TYPE):
-        return lambda block: _convert_repeated(convert, list(map(fetch, block.records)))
-    return lambda block: map(convert, map(fetch, block.records))
+        return lambda block: _convert_repeated(convert, block.records.column(name))
+    return lambda block: map(convert, block.records.column(name))
 
 
 def _context_writer(attribute: MetadataField, context: RunContext) -> _Write | None:
@@ -230,14 +230,16 @@ def _context_writer(attribute: MetadataField, context: RunContext) -> _Write | N
         return lambda block: block.deleted
     if attribute is MetadataField.INCARNATION:
         known = context.incarnations
-        return lambda block: [known.get(record.partition, 1) for record in block.records]
+        return lambda block: [known.get(number, 1) for number in block.records.column("partition")]
     if attribute in (MetadataField.TOPIC, MetadataField.RUN_ID):
-        text = escape(context.topic if attribute is MetadataField.TOPIC else context.run_id)
+        text = context.topic if attribute is MetadataField.TOPIC else context.run_id
         return lambda block: repeat(text, len(block.records))
     return None
 
 
-def _convert_repeated(convert: Callable[[Any], str], values: list[Any]) -> Iterable[str]:
+def _convert_repeated(
+    convert: Callable[[Any], str | None], values: list[Any]
+) -> Iterable[str | None]:
     """Convert each distinct value once."""
     texts = {value: convert(value) for value in set(values)}
     return map(texts.__getitem__, values)
@@ -245,14 +247,14 @@ def _convert_repeated(convert: Callable[[Any], str], values: list[Any]) -> Itera
 
 def _converter(
     column: Column, attribute: MetadataField, invalid_text: InvalidText
-) -> Callable[[Any], str] | None:
+) -> Callable[[Any], str | None] | None:
     convert = _plain_converter(column, attribute, invalid_text)
     if convert is None or column.nullable:
         return convert
 
     def convert_required(value: Any) -> str:
         text = convert(value)
-        if text is NULL:
+        if text is None:
             raise Unfit(Reason.MISSING_VALUE)
         return text
 
@@ -261,38 +263,38 @@ def _converter(
 
 def _plain_converter(
     column: Column, attribute: MetadataField, invalid_text: InvalidText
-) -> Callable[[Any], str] | None:
-    """What makes COPY text of an attribute; None where it is that already."""
+) -> Callable[[Any], str | None] | None:
+    """What makes text of an attribute; None where it is what PostgreSQL reads already."""
     is_number = column.kind in _NUMBER_KINDS
     if attribute is MetadataField.TIMESTAMP and not is_number:
         return _moment_converter()
     if attribute is MetadataField.TIMESTAMP_TYPE and not is_number:
-        return lambda number: _TIMESTAMP_TYPES.get(number, NULL)
+        return _TIMESTAMP_TYPES.get
     if attribute is MetadataField.KEY:
         if column.kind is ColumnKind.BYTEA:
             return _key_bytes
-        return lambda key: NULL if key is None else escape(_text_of(key, invalid_text))
+        return lambda key: None if key is None else _text_of(key, invalid_text)
     if attribute is MetadataField.HEADERS:
         return lambda headers: _headers(headers, invalid_text)
     return None
 
 
-def _moment_converter() -> Callable[[int], str]:
+def _moment_converter() -> Callable[[int], str | None]:
     write = MomentText()
 
-    def convert(milliseconds: int) -> str:
+    def convert(milliseconds: int) -> str | None:
         if milliseconds == _NO_TIMESTAMP:
-            return NULL
+            return None
         try:
             return write(milliseconds)
         except Unfit:
-            return NULL
+            return None
 
     return convert
 
 
-def _key_bytes(key: bytes | None) -> str:
-    return NULL if key is None else "\\\\x" + key.hex()
+def _key_bytes(key: bytes | None) -> str | None:
+    return None if key is None else "\\x" + key.hex()
 
 
 def _headers(headers: Sequence[tuple[str, bytes | None]], invalid_text: InvalidText) -> str:
@@ -303,4 +305,4 @@ def _headers(headers: Sequence[tuple[str, bytes | None]], invalid_text: InvalidT
         }
         for key, value in headers
     ]
-    return escape(json.dumps(pairs, ensure_ascii=False))
+    return json.dumps(pairs, ensure_ascii=False)

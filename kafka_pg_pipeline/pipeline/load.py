@@ -36,6 +36,7 @@ from kafka_pg_pipeline.pipeline.batch_log import BatchLog
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
 from kafka_pg_pipeline.pipeline.encode_record import RunContext
 from kafka_pg_pipeline.pipeline.garbage import rare_collection
+from kafka_pg_pipeline.pipeline.handover import quick_handover
 from kafka_pg_pipeline.pipeline.overlap import read_ahead
 from kafka_pg_pipeline.pipeline.plan import place_new_partitions
 from kafka_pg_pipeline.pipeline.read import BatchReading
@@ -171,7 +172,7 @@ class StreamLoader:
         retrying = self._retrying(run)
         if not retrying(self._is_paused, run):
             self._ports.copy_letters()  # those of a run that ended before it could
-            with rare_collection():
+            with rare_collection(), quick_handover():
                 retrying(self._load_rounds, run, rule, tell)
             run.warnings += self._ports.copy_letters()
         positions = plan.select(self._ports.positions.fetch_positions())

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from kafka_pg_pipeline.domain.batches import EncodedBatch, PartitionSlice
 from kafka_pg_pipeline.domain.fingerprints import fingerprint
 from kafka_pg_pipeline.domain.offsets import Position
 from kafka_pg_pipeline.domain.planning import PartitionPlan
+from kafka_pg_pipeline.domain.record_runs import RecordRun
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.errors import (
     KafkaUnavailableError,
@@ -62,15 +64,15 @@ class _Progress:
     def read_from(self) -> int:
         return self.plan.read_from if self.checks_tail else self.next_offset
 
-    def accept(self, records: Sequence[Record]) -> Sequence[Record]:
+    def accept(self, records: RecordRun) -> RecordRun:
         """The records that lie in the range; checks the fingerprint on the way."""
         if self.checks_tail:
             self._check_tail(records[0])
         if records[0].offset < self.next_offset:
-            records = [record for record in records if record.offset >= self.next_offset]
+            records = records[bisect_left(records.column("offset"), self.next_offset) :]
         passed_end = bool(records) and records[-1].offset >= self.plan.end_offset
         if passed_end:
-            records = [record for record in records if record.offset < self.plan.end_offset]
+            records = records[: bisect_left(records.column("offset"), self.plan.end_offset)]
         if records:
             self.visible += len(records)
             self.last = records[-1]
@@ -248,7 +250,7 @@ class BatchReading:
             wanted = min(wanted, self._records_left)
         return max(1, wanted)
 
-    def _take(self, progress: _Progress, records: Sequence[Record], builder: BatchBuilder) -> None:
+    def _take(self, progress: _Progress, records: RecordRun, builder: BatchBuilder) -> None:
         accepted = progress.accept(records)
         if not accepted:
             return

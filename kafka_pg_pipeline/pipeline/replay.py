@@ -20,6 +20,7 @@ from kafka_pg_pipeline.domain.letters import (
 )
 from kafka_pg_pipeline.domain.modes import Mode
 from kafka_pg_pipeline.domain.offsets import Position, TopicIdentity
+from kafka_pg_pipeline.domain.record_runs import ListedRecords
 from kafka_pg_pipeline.domain.tables import TargetTable
 from kafka_pg_pipeline.errors import OutcomeUnknownError, TargetError, TransientError
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
@@ -152,7 +153,7 @@ class LetterEncoding:
         context = RunContext(self._topic, self._run_id, incarnations)
         builder = RowEncoder(self._target, context, self._shape).start_batch()
         for partition in sorted(incarnations):
-            builder.add([record for record in records if record.partition == partition])
+            builder.add(ListedRecords(r for r in records if r.partition == partition))
         if builder.truncates:
             raise TargetError(
                 f"letters {records[0].letter_id} to {records[-1].letter_id} hold a truncate, which "

@@ -35,6 +35,22 @@ def test_snapshot_has_every_partition_in_order(topics, inspect):
     assert snapshot.bounds(3).end_offset == 0
 
 
+def test_many_topics_at_once_are_seen_as_each_by_itself_and_a_missing_one_is_left_out(
+    topics, inspect
+):
+    quiet, busy = topics.create(), topics.create(partitions=3)
+    topics.fill(busy, 4, partition=2)
+    topics.transaction(busy, 2, end="open", partition=2)
+    inspector = inspect()
+
+    found = inspector.fetch_snapshots([quiet, "there-is-none", busy])
+
+    assert found == {topic: inspector.fetch_snapshot(topic) for topic in (quiet, busy)}
+    bounds = found[busy].bounds(2)
+    assert (bounds.end_offset, bounds.high_watermark) == (4, 6)
+    assert inspector.fetch_snapshots(["there-is-none"]) == {}
+
+
 def test_recreated_topic_has_another_id_and_the_same_cluster(topics, inspect):
     topic = topics.create()
     inspector = inspect()

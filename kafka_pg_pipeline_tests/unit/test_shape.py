@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kafka_pg_pipeline.domain.policies import InvalidText
+from kafka_pg_pipeline.domain.record_runs import ListedRecords
 from kafka_pg_pipeline.domain.records import Reason
 from kafka_pg_pipeline.domain.tables import Constant, Header, KeyField, MetadataField, TimeUnit
 from kafka_pg_pipeline.domain.verdicts import Rejected
@@ -86,7 +87,7 @@ def test_keys_and_headers_follow_the_same_policy() -> None:
     assert encode(columns, record).verdicts == [("encode", Reason.NUL_CHARACTER, "k")]
     shape = RowShape(preparation=Preparation(STRIP))
     builder = RowEncoder(table_of(columns), RunContext("t"), shape).start_batch()
-    builder.add([record])
+    builder.add(ListedRecords([record]))
     ((line,),) = [chunk.lines for chunk in builder.chunks()]
     assert line.split("\t")[::2] == ["ab", "c"]
 
@@ -160,7 +161,7 @@ def line_of(columns: list[Any], record: FakeRecord) -> list[str]:
     shape = RowShape(decoders=Decoders(key=JsonDecoder()))
     encoder = RowEncoder(table_of(columns), RunContext("t"), shape)
     builder = encoder.start_batch()
-    builder.add([record])
+    builder.add(ListedRecords([record]))
     ((line,),) = [chunk.lines for chunk in builder.chunks()]
     return line.split("\t")
 
@@ -197,7 +198,7 @@ def test_rows_tell_their_load_their_run_and_whether_they_are_deletions() -> None
     columns = [column(f.value, "text", metadata=f) for f in (*fields, MetadataField.DELETED)]
     context = RunContext("t", "run-1", {3: 2})
     builder = RowEncoder(table_of(columns), context).start_batch()
-    builder.add([FakeRecord(b"{}", partition=3), FakeRecord(None, partition=4)])
+    builder.add(ListedRecords([FakeRecord(b"{}", partition=3), FakeRecord(None, partition=4)]))
     lines = [line.split("\t") for chunk in builder.chunks() for line in chunk.lines]
     load_id = str(builder.batch_id)
     assert lines == [[load_id, "run-1", "2", "False"], [load_id, "run-1", "1", "True"]]

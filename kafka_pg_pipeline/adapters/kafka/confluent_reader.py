@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import groupby
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import kafka.errors as driver
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -20,7 +20,8 @@ from kafka_pg_pipeline.adapters.kafka.errors import is_transient
 from kafka_pg_pipeline.adapters.kafka.guard import Guard
 from kafka_pg_pipeline.adapters.kafka.kafka_python_reader import KafkaPythonReader
 from kafka_pg_pipeline.adapters.kafka.liveness import Liveness
-from kafka_pg_pipeline.domain.records import Record
+from kafka_pg_pipeline.adapters.kafka.message_run import MessageRun
+from kafka_pg_pipeline.domain.record_runs import RecordRun
 from kafka_pg_pipeline.errors import (
     InvariantError,
     PipelineError,
@@ -58,18 +59,6 @@ _READ_OPTIONS: Mapping[str, Any] = {
     "fetch.message.max.bytes": MEBIBYTE,
     "fetch.max.bytes": 8 * MEBIBYTE,
 }
-
-
-class FetchedRecord(NamedTuple):
-    """A ``Record`` made of librdkafka's message."""
-
-    partition: int
-    offset: int
-    timestamp: int
-    timestamp_type: int
-    key: bytes | None
-    value: bytes | None
-    headers: Sequence[tuple[str, bytes | None]]
 
 
 class ConfluentReader:
@@ -118,7 +107,7 @@ class ConfluentReader:
         )
         self._run(lambda: self._open(start_offsets))
 
-    def poll(self, *, max_records: int, timeout_seconds: float) -> Mapping[int, Sequence[Record]]:
+    def poll(self, *, max_records: int, timeout_seconds: float) -> Mapping[int, RecordRun]:
         """Records per partition in offset order; empty when none arrived in time.
 
         Comes back early, and empty, when a position moved without a record (aborted data,
@@ -179,7 +168,7 @@ class ConfluentReader:
         if is_final(error) and self._failure is None:
             self._failure = to_driver_error(error, self._topic)
 
-    def _poll(self, max_records: int, timeout_seconds: float) -> Mapping[int, Sequence[Record]]:
+    def _poll(self, max_records: int, timeout_seconds: float) -> Mapping[int, RecordRun]:
         give_up_at = self._clock() + timeout_seconds
         while True:
             if self._failure is not None:
@@ -196,19 +185,23 @@ class ConfluentReader:
             if self._failure is None and remaining <= _SLICE_SECONDS:
                 return {}
 
-    def _take(self, messages: Sequence[Message]) -> tuple[dict[int, list[Record]], bool]:
+    def _take(self, messages: Sequence[Message]) -> tuple[Mapping[int, RecordRun], bool]:
         """Records per partition, and whether a position moved without one."""
-        found: dict[int, list[Record]] = {}
+        found: dict[int, list[Message]] = {}
         moved = False
         if any(map(Message.error, messages)):
             messages, moved = self._sift(messages)
         for partition, run in groupby(messages, Message.partition):
             if partition in self._unfinished:
-                records = self._read_run(partition, list(run))
-                if records:
-                    found.setdefault(partition, []).extend(records)
-                    self._passed[partition] = records[-1].offset + 1
-        return found, moved
+                given = list(run)
+                readable = self._readable(partition, given)
+                found.setdefault(partition, []).extend(readable)
+                if len(readable) < len(given):
+                    break  # what is behind is given up with the reader
+        runs = {partition: MessageRun(read) for partition, read in found.items() if read}
+        for partition, records in runs.items():
+            self._passed[partition] = records[-1].offset + 1
+        return runs, moved
 
     def _sift(self, messages: Sequence[Message]) -> tuple[list[Message], bool]:
         """The messages that are records; those behind a failure are given up with the reader."""
@@ -228,16 +221,17 @@ class ConfluentReader:
                 break
         return records, moved
 
-    def _read_run(self, partition: int, run: Sequence[Message]) -> list[Record]:
-        """Records of one partition, as far as their headers can be read."""
-        headers: list[Any] = []
+    def _readable(self, partition: int, run: Sequence[Message]) -> Sequence[Message]:
+        """The messages of one partition, as far as their headers can be read."""
+        number = 0
         # A name that is not UTF-8 raises; asked again, the client says that there are no headers.
         with contextlib.suppress(SystemError, UnicodeError):
-            headers.extend(map(Message.headers, run))
-        if len(headers) < len(run):
-            offset = run[len(headers)].offset() or 0
+            for _ in map(Message.headers, run):
+                number += 1
+        if number < len(run):
+            offset = run[number].offset() or 0
             self._failure = self._explain(driver.CorruptRecordError(), partition, offset)
-        return _to_records(run[: len(headers)], headers)
+        return run[:number]
 
     def _pass(self, partition: int, offset: int) -> bool:
         moved = partition in self._unfinished and offset > self._passed[partition]
@@ -339,22 +333,3 @@ def _tls_texts(settings: DiscoveredKafka) -> dict[str, str | None]:
         "ssl.certificate.pem": settings.certificate,
         "ssl.key.pem": settings.key.get_secret_value() if settings.key is not None else None,
     }
-
-
-_make_record = partial(tuple.__new__, FetchedRecord)
-
-
-def _to_records(messages: Sequence[Message], headers: Sequence[Any]) -> list[Record]:
-    """Column by column, so that a record costs few steps in Python but its own making."""
-    stamps = list(map(Message.timestamp, messages))
-    columns = zip(
-        map(Message.partition, messages),
-        map(Message.offset, messages),
-        (stamp if kind else -1 for kind, stamp in stamps),
-        (max(kind - 1, 0) for kind, _ in stamps),
-        map(Message.key, messages),
-        map(Message.value, messages),
-        (found or () for found in headers),
-        strict=True,
-    )
-    return list(map(_make_record, columns))

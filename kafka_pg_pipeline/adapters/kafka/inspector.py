@@ -1,6 +1,6 @@
 """Looks at topics through kafka-python's admin client, under a deadline."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
@@ -14,7 +14,11 @@ from kafka_pg_pipeline.adapters.kafka.connection import (
     open_client,
 )
 from kafka_pg_pipeline.adapters.kafka.guard import Guard
-from kafka_pg_pipeline.adapters.kafka.metadata import TopicMetadata, fetch_topic_metadata
+from kafka_pg_pipeline.adapters.kafka.metadata import (
+    TopicMetadata,
+    fetch_topic_metadata,
+    fetch_topics_metadata,
+)
 from kafka_pg_pipeline.adapters.kafka.reachability import DIAGNOSIS_SECONDS
 from kafka_pg_pipeline.adapters.kafka.retry import retry_transient
 from kafka_pg_pipeline.domain.offsets import PartitionBounds, TopicIdentity, TopicSnapshot
@@ -22,6 +26,9 @@ from kafka_pg_pipeline.errors import TopicMissingError, TopicUnavailableError
 from kafka_pg_pipeline.settings.models import KafkaSettings
 
 T = TypeVar("T")
+
+# By topic and partition.
+_Offsets = Mapping[tuple[str, int], int]
 
 _RETRY_SHARE = 0.5  # of the deadline; the rest is for the last attempt and for clearing up
 
@@ -62,6 +69,15 @@ class KafkaInspector:
     def fetch_snapshot(self, topic: str) -> TopicSnapshot:
         """Identity and bounds of all partitions, at the inspector's isolation level."""
         return self._run(topic, lambda session: self._snapshot(session, topic))
+
+    def fetch_snapshots(self, topics: Sequence[str]) -> Mapping[str, TopicSnapshot]:
+        """Snapshots of many topics in a few round trips; those with any trouble are left out.
+
+        Which trouble that is, ``fetch_snapshot`` tells.
+        """
+        return self._run(
+            ", ".join(topics), lambda session: self._snapshots_at_hand(session, topics)
+        )
 
     def fetch_identity(self, topic: str) -> TopicIdentity:
         """The topic's identity alone: one metadata round trip."""
@@ -107,27 +123,47 @@ class KafkaInspector:
 
     def _snapshot(self, session: _Session, topic: str) -> TopicSnapshot:
         metadata = self._fetch_complete_metadata(session, topic)
-        begin = self._list_offsets(session, topic, metadata, OffsetSpec.EARLIEST)
+        return self._snapshots(session, {topic: metadata})[topic]
+
+    def _snapshots_at_hand(
+        self, session: _Session, topics: Sequence[str]
+    ) -> Mapping[str, TopicSnapshot]:
+        known = fetch_topics_metadata(session.keeper.manager, topics)
+        led = {topic: metadata for topic, metadata in known.items() if not metadata.leaderless}
+        return self._snapshots(session, led) if led else {}
+
+    def _snapshots(
+        self, session: _Session, known: Mapping[str, TopicMetadata]
+    ) -> Mapping[str, TopicSnapshot]:
+        begin = self._list_offsets(session, known, OffsetSpec.EARLIEST)
         # The stable end before the high watermark: both only grow, so end <= high watermark.
-        end = self._list_offsets(session, topic, metadata, OffsetSpec.LATEST)
-        high = self._list_high_watermarks(session, topic, metadata, end)
-        return TopicSnapshot(
-            topic=topic,
-            identity=metadata.identity,
-            partitions=tuple(
-                PartitionBounds(partition, begin[partition], end[partition], high[partition])
-                for partition in metadata.partitions
-            ),
-        )
+        end = self._list_offsets(session, known, OffsetSpec.LATEST)
+        high = self._list_high_watermarks(session, known, end)
+        return {
+            topic: TopicSnapshot(
+                topic=topic,
+                identity=metadata.identity,
+                partitions=tuple(
+                    PartitionBounds(
+                        partition,
+                        begin[topic, partition],
+                        end[topic, partition],
+                        high[topic, partition],
+                    )
+                    for partition in metadata.partitions
+                ),
+            )
+            for topic, metadata in known.items()
+        }
 
     def _offsets_at(self, session: _Session, topic: str, timestamp: int) -> Mapping[int, int]:
-        metadata = self._fetch_complete_metadata(session, topic)
+        known = {topic: self._fetch_complete_metadata(session, topic)}
         # Negative numbers are commands to the broker (latest, earliest), not times.
-        found = self._list_offsets(session, topic, metadata, max(0, timestamp))
-        end = self._list_offsets(session, topic, metadata, OffsetSpec.LATEST)
+        found = self._list_offsets(session, known, max(0, timestamp))
+        end = self._list_offsets(session, known, OffsetSpec.LATEST)
         return {
-            partition: end[partition] if offset < 0 else offset
-            for partition, offset in found.items()
+            partition: end[topic, partition] if offset < 0 else offset
+            for (_, partition), offset in found.items()
         }
 
     def _fetch_complete_metadata(self, session: _Session, topic: str) -> TopicMetadata:
@@ -141,31 +177,31 @@ class KafkaInspector:
         return metadata
 
     def _list_high_watermarks(
-        self, session: _Session, topic: str, metadata: TopicMetadata, end: Mapping[int, int]
-    ) -> Mapping[int, int]:
+        self, session: _Session, known: Mapping[str, TopicMetadata], end: _Offsets
+    ) -> _Offsets:
         if self._isolation is IsolationLevel.READ_UNCOMMITTED:
             return end
         return self._list_offsets(
-            session, topic, metadata, OffsetSpec.LATEST, isolation=IsolationLevel.READ_UNCOMMITTED
+            session, known, OffsetSpec.LATEST, isolation=IsolationLevel.READ_UNCOMMITTED
         )
 
     def _list_offsets(
         self,
         session: _Session,
-        topic: str,
-        metadata: TopicMetadata,
+        known: Mapping[str, TopicMetadata],
         spec: Any,
         *,
         isolation: Any = None,
-    ) -> Mapping[int, int]:
+    ) -> _Offsets:
         """Offsets of all partitions; -1 where a timestamp has none. Never a part of them."""
+        wanted = [(topic, number) for topic in known for number in known[topic].partitions]
         answer = session.admin.list_partition_offsets(
-            {TopicPartition(topic, partition): spec for partition in metadata.partitions},
+            {TopicPartition(*place): spec for place in wanted},
             isolation_level=self._isolation if isolation is None else isolation,
         )
-        offsets = {key.partition: found.offset for key, found in answer.items()}
-        missing = [p for p in metadata.partitions if offsets.get(p) is None]
+        offsets = {(key.topic, key.partition): found.offset for key, found in answer.items()}
+        missing = [place for place in wanted if offsets.get(place) is None]
         if missing:
-            names = ", ".join(f"{topic}[{partition}]" for partition in missing)
+            names = ", ".join(f"{topic}[{partition}]" for topic, partition in missing)
             raise TopicUnavailableError(f"the broker did not say the offsets of {names}; try again")
-        return {partition: offsets[partition] for partition in metadata.partitions}
+        return {place: offsets[place] for place in wanted}

@@ -1,7 +1,7 @@
 """Reads chosen partitions through kafka-python's consumer, with a guard for each known defect."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from kafka import KafkaConsumer, TopicPartition
@@ -17,7 +17,7 @@ from kafka_pg_pipeline.adapters.kafka.liveness import Liveness
 from kafka_pg_pipeline.adapters.kafka.metadata import learn_topic
 from kafka_pg_pipeline.adapters.kafka.retry import retry_transient
 from kafka_pg_pipeline.adapters.kafka.watchdog import Watchdog
-from kafka_pg_pipeline.domain.records import Record
+from kafka_pg_pipeline.domain.record_runs import ListedRecords, RecordRun
 from kafka_pg_pipeline.errors import (
     InvariantError,
     KafkaUnavailableError,
@@ -92,7 +92,7 @@ class KafkaPythonReader:
             raise
         self._watchdog = Watchdog(self._abandon)
 
-    def poll(self, *, max_records: int, timeout_seconds: float) -> Mapping[int, Sequence[Record]]:
+    def poll(self, *, max_records: int, timeout_seconds: float) -> Mapping[int, RecordRun]:
         """Records per partition in offset order; empty when none arrived in time.
 
         Comes back early, and empty, when a position moved without a record (aborted data,
@@ -136,7 +136,7 @@ class KafkaPythonReader:
             consumer.seek(self._name(partition), offset)
         return consumer
 
-    def _poll(self, max_records: int, timeout_seconds: float) -> Mapping[int, Sequence[Record]]:
+    def _poll(self, max_records: int, timeout_seconds: float) -> Mapping[int, RecordRun]:
         give_up_at = self._clock() + timeout_seconds
         while True:
             remaining = max(0.0, give_up_at - self._clock())
@@ -152,9 +152,11 @@ class KafkaPythonReader:
             if remaining <= _POLL_SLICE_SECONDS:
                 return {}
 
-    def _hand_out(self, answer: Mapping[Any, list[Any]]) -> Mapping[int, Sequence[Record]]:
+    def _hand_out(self, answer: Mapping[Any, list[Any]]) -> Mapping[int, RecordRun]:
         self._liveness.record_progress()
-        records = {key.partition: with_timestamps(batch) for key, batch in answer.items()}
+        records = {
+            key.partition: ListedRecords(with_timestamps(batch)) for key, batch in answer.items()
+        }
         for partition, batch in records.items():
             self._passed[partition] = batch[-1].offset + 1
         return records

@@ -1,7 +1,8 @@
-"""Asks a broker for one topic's identity and partitions, in one round trip."""
+"""Asks a broker for identity and partitions of topics, in one round trip."""
 
 import base64
 import difflib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -42,6 +43,21 @@ def fetch_topic_metadata(manager: Any, topic: str) -> TopicMetadata:
     return _read(_send(manager, [topic]), manager, topic)
 
 
+def fetch_topics_metadata(manager: Any, topics: Sequence[str]) -> Mapping[str, TopicMetadata]:
+    """One metadata request for many topics; those that there is any trouble with are left out.
+
+    Raises:
+        Exception: Whatever kafka-python raises.
+    """
+    response = _send(manager, list(topics))
+    _check_brokers(response)
+    return {
+        found.name: _read_topic(response, found)
+        for found in response.topics
+        if _error_for_code(found.error_code) is driver.NoError
+    }
+
+
 def learn_topic(manager: Any, topic: str) -> TopicMetadata:
     """As ``fetch_topic_metadata``; the client then knows the partitions' leaders, too.
 
@@ -54,15 +70,23 @@ def learn_topic(manager: Any, topic: str) -> TopicMetadata:
 
 
 def _read(response: Any, manager: Any, topic: str) -> TopicMetadata:
-    if not response.brokers:
-        # A broker that has just started may not know its cluster yet.
-        raise driver.MetadataEmptyBrokerList
+    _check_brokers(response)
     found: Any = next(entry for entry in response.topics if entry.name == topic)
     error = _error_for_code(found.error_code)
     if error in (driver.UnknownTopicOrPartitionError, driver.InvalidTopicError):
         raise _explain_missing(topic, manager)
     if error not in (driver.NoError, driver.LeaderNotAvailableError):
         raise error
+    return _read_topic(response, found)
+
+
+def _check_brokers(response: Any) -> None:
+    if not response.brokers:
+        # A broker that has just started may not know its cluster yet.
+        raise driver.MetadataEmptyBrokerList
+
+
+def _read_topic(response: Any, found: Any) -> TopicMetadata:
     partitions = sorted(found.partitions, key=lambda entry: int(entry.partition_index))
     return TopicMetadata(
         identity=TopicIdentity(response.cluster_id, _format_topic_id(found.topic_id)),

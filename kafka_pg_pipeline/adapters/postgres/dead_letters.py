@@ -13,7 +13,7 @@ from psycopg2 import sql
 from kafka_pg_pipeline.adapters.postgres.connection import Cursor, Statements
 from kafka_pg_pipeline.adapters.postgres.staging import copy_lines, names_of
 from kafka_pg_pipeline.domain.batches import EncodedBatch
-from kafka_pg_pipeline.domain.copy_text import NULL, escape
+from kafka_pg_pipeline.domain.copy_text import NULL, TextLines, escape
 from kafka_pg_pipeline.domain.records import DeadLetter
 from kafka_pg_pipeline.errors import InvariantError
 
@@ -46,7 +46,7 @@ def stage_dead_letters(cursor: Cursor, statements: Statements, batch: EncodedBat
     for letter in batch.dead_letters:
         position = positions[letter.record.partition]
         lines.append("\t".join(_fields(letter, position.incarnation, position.epoch)))
-    copy_lines(cursor, _STAGE, names_of(_COLUMNS), lines)
+    copy_lines(cursor, _STAGE, names_of(_COLUMNS), TextLines(lines))
 
 
 def insert_dead_letters(

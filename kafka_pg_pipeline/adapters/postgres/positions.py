@@ -75,7 +75,7 @@ class PostgresPositions:
 
     def _fetch(self, cursor: Cursor) -> tuple[Position, ...]:
         cursor.execute(self._statements["fetch_positions"], self._key)
-        return tuple(_position(row) for row in rows_of(cursor))
+        return tuple(position_of(row) for row in rows_of(cursor))
 
     def _insert(
         self,
@@ -152,7 +152,8 @@ def fetch_pause(cursor: Cursor, statements: Statements, key: Mapping[str, Any]) 
     return next((Pause(**row) for row in rows_of(cursor)), None)
 
 
-def _position(row: Mapping[str, Any]) -> Position:
+def position_of(row: Mapping[str, Any]) -> Position:
+    """The position that a row of the state table holds."""
     tail = None
     if row["tail_offset"] is not None:
         tail = Tail(row["tail_offset"], row["tail_timestamp"], bytes(row["tail_digest"]))

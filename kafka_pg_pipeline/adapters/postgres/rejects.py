@@ -19,6 +19,7 @@ from kafka_pg_pipeline.adapters.postgres.connection import Cursor
 from kafka_pg_pipeline.adapters.postgres.errors import is_record_fault
 from kafka_pg_pipeline.adapters.postgres.staging import NumberedChunk, savepoint
 from kafka_pg_pipeline.domain.batches import CopyChunk
+from kafka_pg_pipeline.domain.record_runs import ListedRecords
 from kafka_pg_pipeline.domain.records import DeadLetter, Reason, Stage
 
 _FIRST_WIDTH = 256
@@ -71,8 +72,8 @@ def without_rejections(chunk: CopyChunk, rejections: list[Rejection]) -> CopyChu
     kept = [index for index in range(len(chunk.lines)) if index not in bad]
     return CopyChunk(
         chunk.columns,
-        tuple(chunk.lines[index] for index in kept),
-        tuple(chunk.records[index] for index in kept),
+        chunk.lines.pick(kept),
+        ListedRecords(map(chunk.records.__getitem__, kept)),
         chunk.change,
     )
 

@@ -16,14 +16,18 @@ from kafka_pg_pipeline import failpoints
 from kafka_pg_pipeline.adapters.postgres.connection import Cursor
 from kafka_pg_pipeline.adapters.postgres.discretion import unprinted_driver_errors
 from kafka_pg_pipeline.domain.batches import CopyChunk
-from kafka_pg_pipeline.domain.copy_text import copy_payload
+from kafka_pg_pipeline.domain.copy_text import CopyFormat, CopyLines
 from kafka_pg_pipeline.domain.tables import TableName
 
 # Qualified: a table of that name elsewhere in the role's search path is none of ours.
 STAGE = sql.Identifier("pg_temp", "kafka_pg_stage")
-# psycopg2 asks for this much text at a time; its default of 8 KiB costs a call into Python each.
-_COPY_PIECE_BYTES = 1 << 18
+# psycopg2 asks for this much at a time, and waits for Python's lock each time.
+_COPY_PIECE_BYTES = 1 << 23
 _FAILPOINT = "in_copy"
+_FORMATS = {
+    CopyFormat.TEXT: sql.SQL("FORMAT text"),
+    CopyFormat.CSV: sql.SQL("FORMAT csv, QUOTE '\"', ESCAPE '\\', NULL 'null'"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +75,13 @@ def copy_lines(
     cursor: Cursor,
     table: sql.Identifier,
     columns: Sequence[sql.Identifier],
-    lines: Sequence[str],
+    lines: CopyLines,
 ) -> int:
-    """COPY text lines into a table; return how many rows arrived."""
-    statement = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT text)").format(
-        table, sql.SQL(", ").join(columns)
+    """COPY lines into a table; return how many rows arrived."""
+    statement = sql.SQL("COPY {} ({}) FROM STDIN ({})").format(
+        table, sql.SQL(", ").join(columns), _FORMATS[lines.format]
     )
-    payload = copy_payload(lines)
+    payload = lines.payload()
     # No Python code of ours may run inside: psycopg2 swallows what a signal raises there.
     is_armed = failpoints.is_armed(_FAILPOINT)
     source = _Failing(payload) if is_armed else io.BytesIO(payload)
@@ -122,7 +126,8 @@ def index_stage(cursor: Cursor, chunks: Sequence[CopyChunk]) -> None:
 def copy_to_stage(cursor: Cursor, numbered: NumberedChunk, start: int, end: int) -> None:
     """COPY the lines [start, end) of a chunk into the stage."""
     chunk = numbered.chunk
-    lines = [f"{numbered.first + index}\t{chunk.lines[index]}" for index in range(start, end)]
+    numbers = zip(range(numbered.first + start, numbered.first + end), strict=True)
+    lines = chunk.lines[start:end].prefix(numbers)
     copy_lines(cursor, STAGE, (numbered.line, *names_of(chunk.columns)), lines)
 
 
