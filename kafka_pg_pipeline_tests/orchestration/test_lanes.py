@@ -1,43 +1,35 @@
 """Lanes as steps of a run: whatever executor runs them, they make one load."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pytest
 
 from kafka_pg_pipeline.assembly.watch import StreamLook
 from kafka_pg_pipeline.orchestration.asset_keys import table_key
 from kafka_pg_pipeline.orchestration.jobs import lanes_config
 from kafka_pg_pipeline.orchestration.sensors import Verdict, build_requests
 from kafka_pg_pipeline_tests.fix_streams import Bench
-from kafka_pg_pipeline_tests.orchestration.dagster_dev import child_environment
-from kafka_pg_pipeline_tests.orchestration.programs import run_program
-
-EXECUTE = ("dagster", "job", "execute", "-m", "kafka_pg_pipeline.definitions", "-j")
+from kafka_pg_pipeline_tests.orchestration.rebuilt_job import JOB_VARIABLE, rebuild_job
 
 
 def test_lanes_run_in_processes_of_the_multiprocess_executor(
-    bench: Bench, make_location: Any, tmp_path: Path, monkeypatch: Any
+    bench: Bench, make_location: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench.create_topic(6)
     bench.produce([{"id": number} for number in range(600)], partition=lambda index: index % 6)
-    location = make_location(bench)
-    home = tmp_path / "home"
-    home.mkdir()
-    config = tmp_path / "lanes.json"
-    config.write_text(json.dumps(lanes_config(bench.name, 2)))
-    job = f"load_{bench.name}"
-    run_program(home, location.environment, *EXECUTE, job, "-c", str(config))
-    loaders = (
-        "SELECT count(DISTINCT loader), count(DISTINCT run_id), sum(rows) FROM {schema}.ledger"
-    )
-    assert bench.query(loaders) == [(2, 1, 600)]
-    bench.produce([{"id": 600}])
-    run_program(home, location.environment, *EXECUTE, job)
-    monkeypatch.setattr("os.environ", child_environment(home, location.environment))
-    with dg.DagsterInstance.get() as instance:
-        [alone, lanes] = [run.run_id for run in instance.get_runs()]
+    make_location(bench)
+    monkeypatch.setenv(JOB_VARIABLE, f"load_{bench.name}")
+    job = dg.reconstructable(rebuild_job)
+    with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
+        lanes = dg.execute_job(job, instance, run_config=lanes_config(bench.name, 2)).run_id
+        loaders = (
+            "SELECT count(DISTINCT loader), count(DISTINCT run_id), sum(rows) FROM {schema}.ledger"
+        )
+        assert bench.query(loaders) == [(2, 1, 600)]
+        bench.produce([{"id": 600}])
+        alone = dg.execute_job(job, instance).run_id
         table = f"{bench.name}__table"
         assert sorted(steps_of(instance, lanes)) == [
             f"{table}.{bench.name}__{step}" for step in ("consume", "lane[0]", "lane[1]", "load")
