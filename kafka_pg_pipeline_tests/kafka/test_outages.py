@@ -118,7 +118,7 @@ def test_frozen_broker_refuses_a_new_reader_in_time(hurt, topic, read):
 
 
 def test_restarted_broker_is_read_on_when_it_is_back_in_time(hurt, topic, read):
-    patient = KafkaSettings(bootstrap_servers=hurt.bootstrap_servers, request_timeout_seconds=60)
+    patient = KafkaSettings(bootstrap_servers=hurt.bootstrap_servers, request_timeout_seconds=180)
     reader = read(topic, {0: 0, 1: 0}, other=patient)
     read_until(reader, {0: 500})
     hurt.restart()
