@@ -1,7 +1,8 @@
 """``kafka-pg`` in processes that are forked from one which has imported it.
 
 Each is a process of its own, to kill, freeze and signal; what it is spared is the second that a
-start of Python and the imports take. ``cli/`` also starts the program as users do.
+start of Python and the imports take. Tests of ``cli/`` and ``docs/`` also start the program as
+users do.
 """
 
 import ctypes
@@ -15,13 +16,20 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from kafka_pg_pipeline.cli.commands import ENTRIES
 from kafka_pg_pipeline.cli.main import run
+from kafka_pg_pipeline.pipeline import load
 
+# For the environment of a program that is to give up on a passing fault after so many seconds.
+PATIENCE = "TEST_PATIENCE_SECONDS"
 _SET_DEATH_SIGNAL = 1  # prctl's PR_SET_PDEATHSIG
-_COMMANDS = ("backfill", "dead_letters", "load", "purge")
+# The others start servers, or Dagster.
+FORKED = {entry.name for entry in ENTRIES} - {"demo", "dev", "local"}
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload([__name__, *(f"kafka_pg_pipeline.cli.{c}" for c in _COMMANDS)])
+_context.set_forkserver_preload(
+    [__name__, *(f"kafka_pg_pipeline.cli.{name.replace('-', '_')}" for name in sorted(FORKED))]
+)
 
 
 class Forked:
@@ -92,4 +100,5 @@ def _run(
         2, "w", buffering=1, encoding="utf-8", errors="backslashreplace", closefd=False
     )
     sys.argv = list(command)
+    load.PATIENCE_SECONDS = float(environment.get(PATIENCE, load.PATIENCE_SECONDS))
     sys.exit(run(command[1:]))

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ import yaml
 
 import kafka_pg_pipeline
 from kafka_pg_pipeline_tests.fix_streams import Bench
+from kafka_pg_pipeline_tests.forking import FORKED, Forked
 
 CHECKOUT = Path(kafka_pg_pipeline.__file__).parent.parent
 PASSWORD_VARIABLE = "TEST_CLI_PASSWORD"
@@ -49,9 +51,30 @@ class CommandLine:
     started: list["subprocess.Popen[str]"] = field(default_factory=list)
 
     def run(self, *arguments: str, timeout: float = 90, **environment: str) -> Finished:
+        run = self._fork if arguments and arguments[0] in FORKED else self._start_and_wait
+        finished = run(*arguments, timeout=timeout, **environment)
+        assert "Traceback" not in finished.err, finished.err
+        return finished
+
+    def _fork(self, *arguments: str, timeout: float, **environment: str) -> Finished:
+        with TemporaryDirectory() as directory:
+            output, messages = Path(directory) / "out", Path(directory) / "err"
+            process = Forked(
+                arguments,
+                directory=self.directory,
+                environment={**self.environment, **environment},
+                output=output,
+                messages=messages,
+            )
+            try:
+                code = process.wait(timeout)
+            finally:
+                process.kill()
+            return Finished(code, output.read_text(), messages.read_text())
+
+    def _start_and_wait(self, *arguments: str, timeout: float, **environment: str) -> Finished:
         process = self.start(*arguments, **environment)
         out, err = process.communicate(timeout=timeout)
-        assert "Traceback" not in err, err
         return Finished(process.returncode, out, err)
 
     def start(self, *arguments: str, **environment: str) -> "subprocess.Popen[str]":

@@ -9,6 +9,7 @@ from kafka_pg_pipeline.local.kafka_server import KafkaServer
 from kafka_pg_pipeline.settings.models import BatchSettings, KafkaSettings, PostgresSettings
 from kafka_pg_pipeline_tests.cli.conftest import PASSWORD_VARIABLE, CommandLine, describe_servers
 from kafka_pg_pipeline_tests.fix_streams import Bench, BenchMaker
+from kafka_pg_pipeline_tests.forking import PATIENCE
 from kafka_pg_pipeline_tests.waiting import wait_until
 
 COMMANDS = ("load", "plan", "lag")
@@ -39,7 +40,7 @@ def test_wrong_kafka_host(
     command_line: CommandLine, filled: Bench, servers: str, said: str
 ) -> None:
     command_line.use(filled, kafka={"bootstrap_servers": servers})
-    finished = command_line.run("load")
+    finished = command_line.run("load", **{PATIENCE: "1"})
     assert finished.code == (2 if "host:port" in said else 1)
     assert said in one_error(finished.err)
     assert "kafka.bootstrap_servers" in finished.err

@@ -1,9 +1,9 @@
 """What every command shares: help, exit codes, the configuration file."""
 
 import os
+import resource
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -16,9 +16,10 @@ STREAM = "{topic: a.topic, table: public.a_table}"
 
 def test_help_lists_every_command_and_is_quick(command_line: CommandLine) -> None:
     command_line.run("--help")
-    started = time.monotonic()
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     finished = command_line.run("--help")
-    assert time.monotonic() - started < 1.0
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1.0
     assert finished.code == 0
     for entry in ENTRIES:
         assert f"\n  {entry.name} " in finished.out

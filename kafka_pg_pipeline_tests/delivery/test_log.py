@@ -143,7 +143,7 @@ def test_an_open_transaction_is_neither_read_nor_waited_for(bench: Bench) -> Non
     with open_transaction(bench, 1463) as producer:
         started = time.monotonic()
         report = bench.load()
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < 30  # the transaction times out after 60 s
         assert (report.outcome, report.counts.rows) == (Outcome.END_OF_STREAM, 200)
         assert (report.lag_after, bench.positions()[0]) == (0, 200)
         with bench.session() as session:

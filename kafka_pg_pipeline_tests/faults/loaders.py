@@ -13,7 +13,7 @@ import pytest
 
 from kafka_pg_pipeline_tests.configuration import environment_of, write_file
 from kafka_pg_pipeline_tests.fix_streams import Bench
-from kafka_pg_pipeline_tests.forking import Forked
+from kafka_pg_pipeline_tests.forking import PATIENCE, Forked
 from kafka_pg_pipeline_tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
@@ -94,6 +94,11 @@ class Loaders:
         self._environment = environment_of(bench, self.file)
         self.started: list[Loader] = []
         write_file(self.file, bench)
+
+    def impatient(self) -> "Loaders":
+        """Let them give up on passing faults after a second, where the product holds out for 15."""
+        self._environment[PATIENCE] = "1"
+        return self
 
     def gate(self) -> Gate:
         return Gate(self._directory / f"gate{len(self.started)}")

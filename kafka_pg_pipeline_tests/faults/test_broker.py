@@ -90,7 +90,7 @@ def test_without_a_broker_a_run_fails_and_moves_nothing(
 ) -> None:
     """Row 18, between two runs."""
     bench = bench_on_frail_broker
-    loaders = make_loaders(bench)
+    loaders = make_loaders(bench).impatient()
     before = bench.positions()
     own_kafka.kill()
     assert own_kafka.bootstrap_servers in loaders.start().fail()

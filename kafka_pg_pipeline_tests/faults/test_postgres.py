@@ -190,7 +190,7 @@ def test_a_backend_that_freezes_while_rejected_rows_are_searched_is_given_up(
 ) -> None:
     bench = frail_bench.with_postgres(statement_timeout_seconds=1.0)
     bench.query("ALTER TABLE {table} ADD CHECK (id <> 1500)")
-    loaders = make_loaders(bench)
+    loaders = make_loaders(bench).impatient()
     gate = loaders.gate()
     loader = loaders.start(f"before_search@1:{gate}")
     gate.wait_reached()
@@ -351,7 +351,7 @@ def test_a_full_disk_moves_nothing(frail_bench: Bench, make_loaders: MakeLoaders
         "CREATE TRIGGER is_full BEFORE INSERT ON {table}"
         " FOR EACH ROW EXECUTE FUNCTION {schema}.refuse()"
     )
-    loaders = make_loaders(frail_bench)
+    loaders = make_loaders(frail_bench).impatient()
     positions = frail_bench.positions()
     assert "53100" in loaders.start().fail()
     assert (frail_bench.count(), frail_bench.positions()) == (1000, positions)
@@ -386,7 +386,7 @@ def test_a_position_held_for_good_fails_the_run_in_time(
     with session_of(bench) as cursor:
         cursor.execute("BEGIN")
         cursor.execute(f"SELECT FROM {bench.endpoints.postgres.schema_name}.state FOR UPDATE")
-        loader = make_loaders(bench).start()
+        loader = make_loaders(bench).impatient().start()
         said = loader.fail()
         cursor.execute("ROLLBACK")
     assert said.count(RETRY) >= RETRIES

@@ -1,6 +1,5 @@
 """Loaders that die, freeze or meet each other (fault matrix rows 1 to 5 and 9 to 11)."""
 
-import time
 from itertools import product
 
 import pytest
@@ -102,13 +101,13 @@ def test_of_loaders_at_once_one_commits_and_all_succeed(
 def test_a_loader_frozen_in_its_copy_delays_nobody(
     loaded_bench: Bench, make_loaders: MakeLoaders, failpoint: str
 ) -> None:
-    """Row 10 (a). A rival that had to wait would wait for lock_timeout, 5 s, at the least."""
-    loaders = make_loaders(loaded_bench)
+    """Row 10 (a). A rival that had to wait would wait until the frozen one is evicted, 10 s."""
+    loaders = make_loaders(loaded_bench.with_postgres(lock_timeout_seconds=60))
     frozen = loaders.start(f"{failpoint}:stop")
     frozen.wait_frozen()
     report = loaders.load()
     assert report["rows"] == 1000
-    assert report["seconds"] < 2
+    assert report["seconds"] < 8
     frozen.thaw()
     assert frozen.finish()["rows"] == 0
     assert FENCED in frozen.said()
@@ -127,9 +126,9 @@ def test_a_loader_frozen_with_the_positions_locked_is_evicted(
     loaders = make_loaders(loaded_bench)
     frozen = loaders.start(f"{failpoint}:stop")
     frozen.wait_frozen()
-    started = time.monotonic()
-    assert loaders.load()["rows"] == 1000
-    assert time.monotonic() - started < 20
+    report = loaders.load()
+    assert report["rows"] == 1000
+    assert report["seconds"] < 25
     frozen.thaw()
     assert frozen.finish()["rows"] == 0
     loaded_bench.assert_exactly_once()
@@ -229,12 +228,12 @@ def test_a_loader_frozen_while_it_sends_dead_letters_delays_nobody(
     bench.create_topic()
     bench.query("CREATE TABLE {table} (id integer, kafka_partition integer, kafka_offset bigint)")
     bench.produce([b"broken %d" % number for number in range(30)])
-    loaders = make_loaders(bench)
+    loaders = make_loaders(bench.with_postgres(lock_timeout_seconds=60))
     zombie = loaders.start("in_copy@2:stop")
     zombie.wait_frozen()
-    started = time.monotonic()
-    assert loaders.load()["dead_letters"] == 30
-    assert time.monotonic() - started < 5
+    report = loaders.load()
+    assert report["dead_letters"] == 30
+    assert report["seconds"] < 8  # to wait is to wait until the zombie is evicted, 10 s
     zombie.thaw()
     assert zombie.finish()["dead_letters"] == 0
     assert FENCED in zombie.said()

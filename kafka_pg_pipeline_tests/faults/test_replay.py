@@ -147,7 +147,7 @@ def test_a_full_disk_makes_no_dead_letter(
         f"CREATE TRIGGER is_full BEFORE INSERT ON {table}"
         " FOR EACH ROW EXECUTE FUNCTION {schema}.refuse()"
     )
-    loaders = make_loaders(bench)
+    loaders = make_loaders(bench).impatient()
     assert "53100" in loaders.start().fail()
     assert (bench.count(), bench.positions(), bench.query(OPEN)) == (1, positions, [(0,)])
     bench.query(f"DROP TRIGGER is_full ON {table}")

@@ -78,12 +78,13 @@ def open_topics(servers: str) -> Topics:
     return Topics(servers, KafkaAdminClient(bootstrap_servers=servers, proxy_url=DIRECT), [])
 
 
-def read_until(reader, ends, max_records=500):
+def read_until(reader, ends, max_records=500, timeout_seconds=2):
     """All records of the partitions up to ``ends``, and how many polls that took."""
     records = []
     for polls in itertools.count(1):
         assert polls < 200, "the reader does not reach the end"
-        for partition, batch in reader.poll(max_records=max_records, timeout_seconds=2).items():
+        found = reader.poll(max_records=max_records, timeout_seconds=timeout_seconds)
+        for partition, batch in found.items():
             records += [(partition, record) for record in batch]
         if all(reader.position(partition) >= end for partition, end in ends.items()):
             return records, polls

@@ -54,7 +54,7 @@ def test_rate_is_kept(topics, settings):
     topic = topics.create()
     started = time.monotonic()
     produce_values(settings, topic, ((None, b"x") for _ in range(50)), rate=50)
-    assert 0.9 < time.monotonic() - started < 4
+    assert 0.9 < time.monotonic() - started < 15
 
 
 def test_missing_topic_is_told_and_not_created(topics, settings):

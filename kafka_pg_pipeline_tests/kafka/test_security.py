@@ -45,6 +45,6 @@ def test_wrong_login_is_told_at_once_with_its_cure(broker, topics, inspect, read
     started = time.monotonic()
     with pytest.raises(AuthenticationError, match=r"kafka\.sasl_mechanism") as caught:
         uses[use]()
-    assert time.monotonic() - started < 4
+    assert time.monotonic() - started < 7
     assert "canary" not in "".join(traceback.format_exception(caught.value))
     assert_released(before)
