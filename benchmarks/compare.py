@@ -6,6 +6,8 @@ afterwards: a contender that lost or doubled a record ends the comparison.
 """
 
 import json
+import signal
+import sys
 
 import click
 from cases import CASES
@@ -79,6 +81,8 @@ def main(
     tasks = CASES[case].tasks(only, most, partitions)
     if not tasks:
         raise click.UsageError(f"none of {', '.join(only)} can do {case}")
+    # So that servers, contenders and the temporary directory go away then too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with open_stage() as stage:
         machine = describe_machine(stage, {task.contender for task in tasks})
         rows = compare(stage, tasks, rounds, console)

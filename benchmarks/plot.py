@@ -53,8 +53,9 @@ def draw_bars(result: dict[str, Any]) -> Any:
     ]
     names = [name_row(row, rows) for row in rows]
     axes.barh(names, speeds, xerr=spread, color=[choose_colour(row) for row in rows], ecolor="#555")
-    for place, speed in enumerate(speeds):
-        axes.text(0, place, f" {speed:,}", va="center", fontsize=8)
+    for place, row in enumerate(rows):
+        speed = f" {row['rows_per_second']:,}"
+        axes.text(max(row["rounds"]), place, speed, va="center", fontsize=8)
     axes.set_xlabel("rows a second")
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.spines[["top", "right"]].set_visible(False)

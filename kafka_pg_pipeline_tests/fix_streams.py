@@ -23,6 +23,7 @@ from kafka_pg_pipeline.pipeline.plan import freeze_plan
 from kafka_pg_pipeline.settings.models import KafkaSettings, PostgresSettings, StreamSettings
 from kafka_pg_pipeline_tests.encoding import FakeRecord
 from kafka_pg_pipeline_tests.fix_servers import connect
+from kafka_pg_pipeline_tests.waiting import wait_until
 
 OFFSET_COLUMNS = {"partition": "kafka_partition", "offset": "kafka_offset"}
 
@@ -45,6 +46,8 @@ class Bench:
         admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
         topic = NewTopic(self.stream.topic, partitions, 1, config=config)
         admin.create_topics([topic])[self.stream.topic].result(30)
+        # The answer is the controller's; the broker lists the topic a moment later.
+        wait_until(lambda: self._count_leaders(admin) == partitions)
 
     def add_partitions(self, total: int) -> None:
         admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
@@ -55,6 +58,12 @@ class Bench:
     def delete_topic(self) -> None:
         admin = AdminClient({"bootstrap.servers": self.bootstrap_servers})
         admin.delete_topics([self.stream.topic])[self.stream.topic].result(30)
+        wait_until(lambda: self._count_leaders(admin) == 0)
+
+    def _count_leaders(self, admin: AdminClient) -> int:
+        """Partitions of the topic that the broker lists, and that can be written to."""
+        listed = admin.list_topics(self.stream.topic, 30).topics[self.stream.topic]
+        return sum(partition.leader >= 0 for partition in listed.partitions.values())
 
     def produce(
         self,
@@ -67,7 +76,9 @@ class Bench:
 
         A ``FakeRecord`` is sent with its key, its headers and its timestamp (0 is now).
         """
-        producer = Producer({"bootstrap.servers": self.bootstrap_servers, **config})
+        # Without idempotence a batch that is sent again lands behind later ones, or twice.
+        always = {"bootstrap.servers": self.bootstrap_servers, "enable.idempotence": True}
+        producer = Producer({**always, **config})
         failures: list[Any] = []
         for index, value in enumerate(values):
             record = value if isinstance(value, FakeRecord) else FakeRecord(_encode(value))

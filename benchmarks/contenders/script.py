@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from stage import Order, Stage
 from contenders.contender import Took
 
 HERE = Path(__file__).parent
+LIMIT_SECONDS = 3600
 END_SECONDS = 60
 TAIL = 2000
 
@@ -46,6 +48,8 @@ def run_script(
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         ) as process,
     ):
+        watchdog = threading.Timer(LIMIT_SECONDS, process.kill)
+        watchdog.start()
         try:
             assert process.stdin is not None
             with MemoryWatch(process.pid) as memory:
@@ -58,6 +62,7 @@ def run_script(
                 process.terminate()
             process.wait(END_SECONDS)
         finally:
+            watchdog.cancel()
             process.kill()
     if not endless and (process.returncode != 0 or "seconds" not in told):
         raise click.ClickException(f"{name} failed:\n{log.read_text()[-TAIL:]}")

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,24 +13,18 @@ import pytest
 
 from kafka_pg_pipeline_tests.configuration import environment_of, write_file
 from kafka_pg_pipeline_tests.fix_streams import Bench
+from kafka_pg_pipeline_tests.forking import Forked
 from kafka_pg_pipeline_tests.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 PATIENCE_SECONDS = 60
-# Runs its arguments as a program that dies with us: a frozen loader must not outlive a test
-# session that was ended by force. 1 is PR_SET_PDEATHSIG.
-_DIE_WITH_PARENT = (
-    "import ctypes, os, signal, sys\n"
-    "ctypes.CDLL(None).prctl(1, signal.SIGKILL)\n"
-    "os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-)
 
 
 @dataclass
 class Loader:
     """One ``kafka-pg load`` process; what it says goes to files, so that it can be read early."""
 
-    process: "subprocess.Popen[bytes]"
+    process: Forked
     output: Path
     messages: Path
 
@@ -122,23 +115,14 @@ class Loaders:
         return self._start(failpoint, "purge", self._bench.name, "--json")
 
     def _start(self, failpoint: str | None, *command: str) -> Loader:
-        environment = {**os.environ, **self._environment, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, **self._environment}
         if failpoint:
             environment["KPP_FAILPOINT"] = failpoint
         place = self._directory / f"{self._bench.name}-{len(self.started)}"
         output, messages = place.with_suffix(".out"), place.with_suffix(".err")
-        with output.open("wb") as out, messages.open("wb") as err:
-            process = subprocess.Popen(
-                [
-                    *(sys.executable, "-c", _DIE_WITH_PARENT),
-                    *("-m", "kafka_pg_pipeline", *command),
-                ],
-                cwd=ROOT,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-            )
+        process = Forked(
+            command, directory=ROOT, environment=environment, output=output, messages=messages
+        )
         self.started.append(Loader(process, output, messages))
         return self.started[-1]
 

@@ -4,11 +4,13 @@ import itertools
 import uuid
 from dataclasses import dataclass
 
+import confluent_kafka
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.errors import TopicAlreadyExistsError, UnknownError
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
 from kafka_pg_pipeline.adapters.kafka.sockets import DIRECT
+from kafka_pg_pipeline_tests.topics import wait_until_stable
 
 
 @dataclass
@@ -52,13 +54,20 @@ class Topics:
         producer = self.producer(transactional_id=f"tx-{uuid.uuid4().hex}")
         producer.init_transactions()
         producer.begin_transaction()
-        for index in range(count):
+        sent = [
             producer.send(topic, value=b"tx %d" % index, partition=partition)
+            for index in range(count)
+        ]
         producer.flush(20)
         if end == "commit":
             producer.commit_transaction()
         elif end == "abort":
             producer.abort_transaction()
+        if end != "open":
+            # The broker answers before the marker is in the log.
+            last_offset = sent[-1].get(20).offset
+            place = confluent_kafka.TopicPartition(topic, partition, last_offset)
+            wait_until_stable(self.servers, place)
         return producer
 
     def delete_records(self, topic: str, before: int, partition: int = 0) -> None:

@@ -14,7 +14,6 @@ merge into one table cannot deadlock.
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 
 from psycopg2 import sql
 
@@ -43,9 +42,6 @@ from kafka_pg_pipeline.domain.tables import TargetTable
 
 # With more column lists than this, the reduced lines are read by an index.
 _FEW_CHUNKS = 8
-# What the sort of a batch may take, where the server grants less: the default of 4 MB holds half
-# of a usual batch.
-_SORT_BYTES = 64 * 1024 * 1024
 
 
 class Merge:
@@ -66,9 +62,9 @@ class Merge:
         in_one = self._is_merged_in_one(batch.chunks)
         sides = self._sides(batch.chunks, in_one=in_one)
         # Deferred constraints would otherwise speak up at COMMIT only.
-        prepare = (sql.SQL("SET CONSTRAINTS ALL IMMEDIATE"), _GRANT_SORT)
-        stages = (side.create_stage(self._table) for side in sides)
-        cursor.execute(sql.SQL("; ").join(chain(prepare, stages)))
+        statements: list[sql.Composable] = [sql.SQL("SET CONSTRAINTS ALL IMMEDIATE")]
+        statements += [side.create_stage(self._table) for side in sides]
+        cursor.execute(sql.SQL("; ").join(statements))
         for side in sides:
             for numbered in side.chunks:
                 side.copy(cursor, Part.whole(side, numbered))
@@ -382,12 +378,6 @@ class _Tally:
                 superseded=0 if ignores else beaten,
                 ignored=stood - effective + (beaten if ignores else 0),
             )
-
-
-_GRANT_SORT = sql.SQL(
-    "SELECT set_config('work_mem', {bytes} / 1024 || 'kB', true)"
-    " WHERE pg_size_bytes(current_setting('work_mem')) < {bytes}"
-).format(bytes=sql.Literal(_SORT_BYTES))
 
 
 def _count_standing(cursor: Cursor, part: Part, affected: int) -> Mapping[int, int]:

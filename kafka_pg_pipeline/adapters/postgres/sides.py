@@ -155,26 +155,28 @@ class Sides:
         ``in_one``: one statement reduces and merges all lines, so that they need no numbers, and
         those that stand no table.
         """
-        marks = {name: free_name(f"kafka_pg_{name}", chunks) for name in _TYPES}
+        free = {name: free_name(f"kafka_pg_{name}", chunks) for name in _TYPES}
 
         def side(change: Change, name: str) -> Side | None:
             chosen = tuple(n for n in number_chunks(chunks) if n.chunk.change is change)
             if not chosen:
                 return None
             known = _known_marks(target, [numbered.chunk for numbered in chosen])
+            marks = {name: sql.Identifier(known.get(name, free[name])) for name in _TYPES}
+            # The sort looks at the marks wherever keys are equal: fast while no text is in front.
+            columns = all_columns([numbered.chunk for numbered in chosen])
+            columns.sort(key=lambda column: column not in known.values())
             stage = sql.Identifier("pg_temp", f"kafka_pg_{name}")
-            reduced = _reduce(stage, {**marks, **known}, mode)
+            reduced = _reduce(stage, marks, mode)
             table = sql.Identifier("pg_temp", f"kafka_pg_last_{name}")
             return Side(
                 stage=stage,
                 last=sql.SQL("({})").format(reduced) if in_one else table,
                 reduced=reduced,
                 chunks=chosen,
-                columns=tuple(all_columns([numbered.chunk for numbered in chosen])),
-                marks={**marks, **known},
-                sent=tuple(
-                    name for name in _TYPES if name not in known and (name, in_one) != _UNASKED
-                ),
+                columns=tuple(columns),
+                marks=marks,
+                sent=tuple(n for n in _TYPES if n not in known and not (in_one and n == "line")),
             )
 
         return cls(side(Change.DELETE, "deletes"), side(Change.WRITE, "writes"))
@@ -190,10 +192,7 @@ class Sides:
         return side
 
 
-_UNASKED = ("line", True)
-
-
-def _known_marks(target: TargetTable, chunks: Sequence[CopyChunk]) -> Mapping[str, sql.Identifier]:
+def _known_marks(target: TargetTable, chunks: Sequence[CopyChunk]) -> Mapping[str, str]:
     """The target's own columns of partition and offset, where all lines fill them as numbers."""
     names = target.offset_columns
     if names is None or not all(set(names) <= set(chunk.columns) for chunk in chunks):
@@ -201,7 +200,7 @@ def _known_marks(target: TargetTable, chunks: Sequence[CopyChunk]) -> Mapping[st
     kinds = {column.kind for column in target.columns if column.name in names}
     if kinds != {ColumnKind.INTEGER}:
         return {}
-    return dict(zip(("partition", "offset"), names_of(names), strict=True))
+    return dict(zip(("partition", "offset"), names, strict=True))
 
 
 def _reduce(
