@@ -1,11 +1,13 @@
 """Lanes: seconds of ``kafka-pg load`` in one lane, in several, and in as many as it chooses.
 
 One broker and one PostgreSQL on this machine; each load is of a stream of its own, into a new
-table, in turns. The seconds are those of the whole command, its start included.
+table, in turns. The seconds are those of the whole command, its start included; in brackets the CPU
+time of all its processes together.
 """
 
 import json
 import os
+import resource
 import statistics
 import subprocess
 import sys
@@ -50,14 +52,14 @@ class Loads:
         self._reader = reader
         self._number = 0
 
-    def run(self, topic: str, lanes: str, records: int) -> float:
+    def run(self, topic: str, lanes: str, records: int) -> tuple[float, float]:
         self._number += 1
         name = f"lanes_{self._number}"
         file = self._home / f"{name}.yaml"
         stream = {"topic": topic, "table": f"public.{name}", "metadata": ["partition", "offset"]}
         file.write_text(json.dumps({"kafka": {"reader": self._reader}, "streams": {name: stream}}))
         options = ["load", "--json", "--lanes", lanes, "-c", str(file)]
-        started = time.monotonic()
+        started, used = time.monotonic(), count_cpu_seconds()
         done = subprocess.run(
             [sys.executable, "-m", "kafka_pg_pipeline", *options],
             env=self._environment,
@@ -66,11 +68,17 @@ class Loads:
             check=True,
             text=True,
         )
-        seconds = time.monotonic() - started
+        seconds, used = time.monotonic() - started, count_cpu_seconds() - used
         report: dict[str, Any] = json.loads(done.stdout)["streams"][0]
         if report["rows"] != records:
             raise click.ClickException(f"{report['rows']} rows of {records} records")
-        return seconds
+        return seconds, used
+
+
+def count_cpu_seconds() -> float:
+    """Of all processes that have ended."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 @click.command()
@@ -93,13 +101,17 @@ def main(
             for records in backlog:
                 topic = f"bench.lanes.{records}"
                 fill(endpoints.bootstrap_servers, topic, records, partitions)
-                found: dict[str, list[float]] = {number: [] for number in lanes}
+                found: dict[str, list[tuple[float, float]]] = {number: [] for number in lanes}
                 for turn in range(rounds):
                     for number in lanes if turn % 2 == 0 else reversed(lanes):
                         found[number].append(loads.run(topic, number, records))
-                seconds = [statistics.median(found[number]) for number in lanes]
-                ratios = ", ".join(f"{value / seconds[0]:.2f}" for value in seconds[1:])
-                table.add_row(f"{records:,}", *(f"{value:.2f} s" for value in seconds), ratios)
+                medians = [
+                    tuple(map(statistics.median, zip(*found[number], strict=True)))
+                    for number in lanes
+                ]
+                ratios = ", ".join(f"{m[0] / medians[0][0]:.2f}" for m in medians[1:])
+                cells = (f"{seconds:.2f} s ({used:.2f})" for seconds, used in medians)
+                table.add_row(f"{records:,}", *cells, ratios)
         finally:
             stack.down()
     Console().print(
