@@ -72,6 +72,8 @@ class StaleMutationError(Exception):
 
 
 _MERGE = "kafka_pg_pipeline/adapters/postgres/merge.py"
+_NEW_ROWS = "kafka_pg_pipeline/adapters/postgres/new_rows.py"
+_SIDES = "kafka_pg_pipeline/adapters/postgres/sides.py"
 _KEYS = "kafka_pg_pipeline_tests/delivery/test_keys.py"
 _DEBEZIUM = "kafka_pg_pipeline_tests/delivery/test_debezium.py"
 _PAUSE = "kafka_pg_pipeline_tests/recovery/test_pause.py"
@@ -319,8 +321,8 @@ ORDER BY id
         (
             Edit(
                 _MERGE,
-                '" WHERE {lines} ORDER BY {keys} ON CONFLICT ({keys}) DO"',
-                '" WHERE {lines} ORDER BY random() ON CONFLICT ({keys}) DO"',
+                '" WHERE {lines} ORDER BY {keys}"',
+                '" WHERE {lines} ORDER BY random()"',
             ),
         ),
         (f"{_KEYS}::test_streams_that_merge_into_one_table_do_not_deadlock[False]",),
@@ -330,11 +332,32 @@ ORDER BY id
         (
             Edit(
                 _MERGE,
-                '_shared" if in_order else "pg_advisory_xact_lock"',
+                '_shared" if together else "pg_advisory_xact_lock"',
                 '_shared"',
             ),
         ),
         (f"{_KEYS}::test_streams_that_merge_into_one_table_do_not_deadlock[True]",),
+    ),
+    Mutation(
+        "offsets-are-compared-as-text",
+        (Edit(_SIDES, "if kinds != {ColumnKind.INTEGER}:", "if False:"),),
+        (f"{_KEYS}::test_offsets_that_the_table_holds_as_text_are_compared_as_numbers",),
+    ),
+    Mutation(
+        "rows-that-a-trigger-swallows-are-counted",
+        (Edit(_NEW_ROWS, "IF arrived <> {lines} AND", "IF false AND arrived <> {lines} AND"),),
+        (f"{_KEYS}::test_rows_that_a_trigger_swallows_are_counted_as_without_effect",),
+    ),
+    Mutation(
+        "a-bet-that-is-lost-counts-as-won",
+        (
+            Edit(
+                _NEW_ROWS,
+                "    PERFORM set_config('kafka_pg.inserted', '', true);\nEND",
+                "    PERFORM set_config('kafka_pg.inserted', '{lines}', true);\nEND",
+            ),
+        ),
+        (f"{_KEYS}::test_large_batches_bet_that_their_keys_are_new[upsert]",),
     ),
     Mutation(
         "unchanged-values-become-null",

@@ -148,7 +148,7 @@ def open_session(
 
         def open_catalog(table: TableName) -> PostgresCatalog:
             return PostgresCatalog(
-                primary, stream=name, table=table, rules=stream.rules, key=stream.key
+                primary, stream=name, table=table, rules=stream.rules, mode=stream.write_mode
             )
 
         catalog = open_catalog(table)
@@ -156,7 +156,9 @@ def open_session(
         stack.callback(beside.close)
         evolution = PostgresEvolution(
             beside,
-            PostgresCatalog(beside, stream=name, table=table, rules=stream.rules, key=stream.key),
+            PostgresCatalog(
+                beside, stream=name, table=table, rules=stream.rules, mode=stream.write_mode
+            ),
         )
 
         decoders = stack.enter_context(open_decoders(name, stream, endpoints.schema_registry))
