@@ -96,11 +96,11 @@ def load_command(
     Ctrl-C or SIGTERM stop after the batch in flight and say where; once more ends at once, and
     nothing is lost by that. With --json and --until forever each load is one line.
     """
+    if lanes is not None and lanes > 1 and (until == "forever" or max_records is not None):
+        raise click.UsageError("--lanes goes neither with --until forever nor with --max-records")
     pipeline = open_pipeline(invocation)
     chosen = pipeline.select(streams)
     limits = Limits(max_records, max_seconds)
-    if lanes is not None and lanes > 1 and (until == "forever" or max_records is not None):
-        raise click.UsageError("--lanes goes neither with --until forever nor with --max-records")
     stop = StopRequest(note)
     with stop.listening():
         if until == "forever":
