@@ -87,6 +87,8 @@ def _run(
     """What the fork does: become the program with these arguments."""
     # A frozen program must not outlive a test session that was ended by force.
     ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+    # It may have lanes, which are processes of its own.
+    vars(multiprocessing.current_process())["_config"]["daemon"] = False
     os.environ.clear()
     os.environ.update(environment)
     time.tzset()
