@@ -579,6 +579,8 @@ def test_streams_that_merge_into_one_table_do_not_deadlock(
         "CREATE TABLE {table} (k text PRIMARY KEY, v text, kafka_partition integer,"
         " kafka_offset bigint)"
     )
+    if with_deletes:
+        pause_before_inserts(bench)
     rng = random.Random(7)
     keys = [f"k{number}" for number in range(2_000)]
     streams = []
@@ -604,6 +606,19 @@ def test_streams_that_merge_into_one_table_do_not_deadlock(
     assert [report.batches for report in reports] == [6, 6]
     assert count_deadlocks(bench) == before
     assert [stream.findings() for stream in streams] == [[], []]
+
+
+def pause_before_inserts(bench: Bench) -> None:
+    """Give the other session the time to delete, between the deletes and the writes of one."""
+    schema = bench.stream.table.partition(".")[0]
+    bench.query(
+        f"CREATE FUNCTION {schema}.pause() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM pg_sleep(0.1); RETURN NULL; END $$"
+    )
+    bench.query(
+        "CREATE TRIGGER pause BEFORE INSERT ON {table}"
+        f" FOR EACH STATEMENT EXECUTE FUNCTION {schema}.pause()"
+    )
 
 
 def count_deadlocks(bench: Bench) -> int:
