@@ -39,8 +39,8 @@ format: install ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install ## rows per second beside reading alone, COPY alone and a naive loop
-	$(BIN)/python benchmarks/append.py
+bench: install ## rows per second beside reading alone, COPY alone, loops and other programs
+	$(BIN)/python benchmarks/compare.py append
 
 clean: ## remove .venv/ and build leftovers; .local/ keeps its data
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -17,10 +17,11 @@ from typing import Any
 import click
 import psutil
 import psycopg2
-from append import fill, record
 from confluent_kafka import Producer
 from rich.console import Console
 from rich.table import Table
+from shapes import narrow
+from stage import fill
 
 from kafka_pg_pipeline.local.stack import LocalStack
 
@@ -47,7 +48,7 @@ def produce(servers: str, rate: int, seconds: float, partitions: int) -> int:
     started, sent = time.monotonic(), 0
     while (elapsed := time.monotonic() - started) < seconds:
         for _ in range(int(rate * elapsed) - sent):
-            producer.produce(TOPIC, record(sent), partition=sent % partitions)
+            producer.produce(TOPIC, narrow(sent), partition=sent % partitions)
             sent += 1
         producer.poll(0)
         time.sleep(0.01)
@@ -66,7 +67,7 @@ def measure(
     stack: LocalStack, rate: int, seconds: float, partitions: int, reader: str, idle: float
 ) -> dict[str, Any]:
     endpoints = stack.endpoints()
-    fill(endpoints.bootstrap_servers, 1, partitions, topic=TOPIC)
+    fill(endpoints.bootstrap_servers, 1, partitions, TOPIC, narrow)
     configuration = Path(os.environ["KAFKA_PG_HOME"]) / "latency.yaml"
     configuration.write_text(
         f"kafka: {{reader: {reader}}}\n"

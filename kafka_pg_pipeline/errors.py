@@ -9,6 +9,7 @@ PipelineError
  │    ├── AivenUnavailableError  Aiven's API does not answer, or a service is being rebuilt
  │    ├── PostgresUnavailableError
  │    ├── ContentionError        a lock, deadlock or serialization conflict outlasted its retries
+ │    ├── LaneEndedError         a process that loaded some of the partitions ended too early
  │    └── OutcomeUnknownError    COMMIT was sent and its outcome could not be learned in time
  └── TerminalError               a person has to look; nothing was moved
       ├── PausedError            somebody paused the stream, and this was asked for by name
@@ -63,6 +64,10 @@ class PostgresUnavailableError(TransientError):
 
 class ContentionError(TransientError):
     """A lock, a deadlock or a serialization conflict outlasted the retries."""
+
+
+class LaneEndedError(TransientError):
+    """A process that loaded some of a stream's partitions was ended, or ended by itself."""
 
 
 class OutcomeUnknownError(TransientError):

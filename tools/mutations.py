@@ -44,6 +44,8 @@ _WINDOWS = "kafka_pg_pipeline/domain/windows.py"
 _BACKFILL = "kafka_pg_pipeline_tests/delivery/test_backfill.py"
 _BACKFILL_FAULTS = "kafka_pg_pipeline_tests/faults/test_backfill.py"
 _DEAD_LETTERS = "kafka_pg_pipeline_tests/delivery/test_dead_letters.py"
+_LANES = "kafka_pg_pipeline_tests/delivery/test_lanes.py"
+_LANE_PROCESSES = "kafka_pg_pipeline/assembly/lane_processes.py"
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,8 @@ class StaleMutationError(Exception):
 
 
 _MERGE = "kafka_pg_pipeline/adapters/postgres/merge.py"
+_NEW_ROWS = "kafka_pg_pipeline/adapters/postgres/new_rows.py"
+_SIDES = "kafka_pg_pipeline/adapters/postgres/sides.py"
 _KEYS = "kafka_pg_pipeline_tests/delivery/test_keys.py"
 _DEBEZIUM = "kafka_pg_pipeline_tests/delivery/test_debezium.py"
 _PAUSE = "kafka_pg_pipeline_tests/recovery/test_pause.py"
@@ -317,8 +321,8 @@ ORDER BY id
         (
             Edit(
                 _MERGE,
-                '" WHERE {lines} ORDER BY {keys} ON CONFLICT ({keys}) DO"',
-                '" WHERE {lines} ORDER BY random() ON CONFLICT ({keys}) DO"',
+                '" WHERE {lines} ORDER BY {keys}"',
+                '" WHERE {lines} ORDER BY random()"',
             ),
         ),
         (f"{_KEYS}::test_streams_that_merge_into_one_table_do_not_deadlock[False]",),
@@ -328,11 +332,32 @@ ORDER BY id
         (
             Edit(
                 _MERGE,
-                '_shared" if in_order else "pg_advisory_xact_lock"',
+                '_shared" if together else "pg_advisory_xact_lock"',
                 '_shared"',
             ),
         ),
         (f"{_KEYS}::test_streams_that_merge_into_one_table_do_not_deadlock[True]",),
+    ),
+    Mutation(
+        "offsets-are-compared-as-text",
+        (Edit(_SIDES, "if kinds != {ColumnKind.INTEGER}:", "if False:"),),
+        (f"{_KEYS}::test_offsets_that_the_table_holds_as_text_are_compared_as_numbers",),
+    ),
+    Mutation(
+        "rows-that-a-trigger-swallows-are-counted",
+        (Edit(_NEW_ROWS, "IF arrived <> {lines} AND", "IF false AND arrived <> {lines} AND"),),
+        (f"{_KEYS}::test_rows_that_a_trigger_swallows_are_counted_as_without_effect",),
+    ),
+    Mutation(
+        "a-bet-that-is-lost-counts-as-won",
+        (
+            Edit(
+                _NEW_ROWS,
+                "    PERFORM set_config('kafka_pg.inserted', '', true);\nEND",
+                "    PERFORM set_config('kafka_pg.inserted', '{lines}', true);\nEND",
+            ),
+        ),
+        (f"{_KEYS}::test_large_batches_bet_that_their_keys_are_new[upsert]",),
     ),
     Mutation(
         "unchanged-values-become-null",
@@ -507,6 +532,53 @@ ORDER BY id
             ),
         ),
         ("kafka_pg_pipeline_tests/cli/test_backfill.py::test_a_pause_ends_a_backfill_that_runs",),
+    ),
+    Mutation(
+        "lanes-count-their-own-dead-letters",
+        (Edit(_WRITER, "            lambda cursor: self._check_runs(cursor, batch),\n", ""),),
+        (f"{_LANES}::test_the_budget_of_a_run_is_one_for_all_lanes",),
+    ),
+    Mutation(
+        "lanes-look-at-the-budget-together",
+        (
+            Edit(
+                _WRITER,
+                """        cursor.execute(self._statements["lock_budget"], arguments)
+""",
+                "",
+            ),
+        ),
+        (f"{_LANES}::test_the_budget_of_a_run_is_one_for_all_lanes",),
+    ),
+    Mutation(
+        "lane-outlives-its-parent",
+        (Edit(_LANE_PROCESSES, "        os._exit(1)\n", "        return\n"),),
+        (f"{_LANES}::test_lanes_die_with_their_parent_and_one_that_dies_alone_is_made_good",),
+    ),
+    Mutation(
+        "lane-that-was-killed-is-no-failure",
+        (
+            Edit(
+                _LANE_PROCESSES,
+                """        except (EOFError, OSError):
+            self._note_end()
+            return None""",
+                """        except (EOFError, OSError):
+            return None""",
+            ),
+        ),
+        (f"{_LANES}::test_lanes_die_with_their_parent_and_one_that_dies_alone_is_made_good",),
+    ),
+    Mutation(
+        "lanes-take-all-partitions",
+        (
+            Edit(
+                _PLANNING,
+                "return tuple(p for p in positions if chosen is None or p.partition in chosen)",
+                "return tuple(p for p in positions if chosen is None or chosen)",
+            ),
+        ),
+        (f"{_LANES}::test_three_lanes_make_one_load_of_eight_partitions",),
     ),
 )
 

@@ -98,6 +98,15 @@ def fetch_next_offsets(session: StreamSession, snapshot: TopicSnapshot) -> Mappi
     return {**found, **starts}
 
 
+def fetch_backlog(session: StreamSession, snapshot: TopicSnapshot) -> Mapping[int, int]:
+    """Offsets that the next run has before it, by partition."""
+    next_offsets = fetch_next_offsets(session, snapshot)
+    return {
+        bounds.partition: max(0, bounds.end_offset - next_offsets[bounds.partition])
+        for bounds in snapshot.partitions
+    }
+
+
 def fetch_ranges(session: StreamSession, snapshot: TopicSnapshot) -> tuple[OffsetRange, ...]:
     """What a run against these ends would cover, by partition.
 

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 
@@ -105,6 +105,7 @@ def open_session(
     *,
     run_id: str,
     read_only: bool = False,
+    budget_runs: Sequence[str] = (),
 ) -> Iterator[StreamSession]:
     """Open a stream; brings the pipeline's own schema up to date first.
 
@@ -113,7 +114,7 @@ def open_session(
     with.
 
     ``run_id`` is written into the ledger and into the clients' names, so that a zombie can be
-    told by the broker's log and by pg_stat_activity.
+    told by the broker's log and by pg_stat_activity. ``budget_runs``: see ``PostgresWriter``.
 
     Raises:
         AuthenticationError, PostgresUnavailableError: PostgreSQL could not be reached. Kafka is
@@ -147,7 +148,7 @@ def open_session(
 
         def open_catalog(table: TableName) -> PostgresCatalog:
             return PostgresCatalog(
-                primary, stream=name, table=table, rules=stream.rules, key=stream.key
+                primary, stream=name, table=table, rules=stream.rules, mode=stream.write_mode
             )
 
         catalog = open_catalog(table)
@@ -155,7 +156,9 @@ def open_session(
         stack.callback(beside.close)
         evolution = PostgresEvolution(
             beside,
-            PostgresCatalog(beside, stream=name, table=table, rules=stream.rules, key=stream.key),
+            PostgresCatalog(
+                beside, stream=name, table=table, rules=stream.rules, mode=stream.write_mode
+            ),
         )
 
         decoders = stack.enter_context(open_decoders(name, stream, endpoints.schema_registry))
@@ -171,6 +174,7 @@ def open_session(
                     loader=f"{socket.gethostname()}:{os.getpid()}",
                     mode=stream.write_mode,
                     budget=build_budget(stream, name),
+                    budget_runs=budget_runs,
                 )
             )
 

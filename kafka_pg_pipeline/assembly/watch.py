@@ -44,8 +44,8 @@ class StreamLook:
     ``paused`` says who has paused the stream, if anybody has.
 
     ``position`` is the sum over the partitions. ``readable`` counts offsets past it that may be
-    loaded now, ``blocked`` those behind an open transaction. ``concern`` is what needs a run
-    though nothing is readable.
+    loaded now, ``backlog`` the same by partition, ``blocked`` those behind an open transaction.
+    ``concern`` is what needs a run though nothing is readable.
     """
 
     stream: str
@@ -53,6 +53,7 @@ class StreamLook:
     readable: int = 0
     blocked: int = 0
     partitions: int = 0
+    backlog: Mapping[int, int] = field(default_factory=dict)
     concern: str | None = None
     trouble: str | None = None
     paused: str | None = None
@@ -257,18 +258,20 @@ def judge(
     """What the log offers past the positions, and what else a run should see to."""
     next_offsets = {position.partition: position.next_offset for position in positions}
     starts_at_end = not positions and stream.start == "latest"
-    position = readable = 0
+    position = 0
+    backlog = {}
     for bounds in snapshot.partitions:
         usual = bounds.end_offset if starts_at_end else bounds.begin_offset
         start = next_offsets.get(bounds.partition, usual)
         position += start
-        readable += max(0, bounds.end_offset - start)
+        backlog[bounds.partition] = max(0, bounds.end_offset - start)
     return StreamLook(
         stream=name,
         position=position,
-        readable=readable,
+        readable=sum(backlog.values()),
         blocked=count_blocked(snapshot),
         partitions=len(snapshot.partitions),
+        backlog=backlog,
         concern=_find_concern(stream, snapshot, positions),
     )
 

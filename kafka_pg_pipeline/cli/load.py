@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from kafka_pg_pipeline.assembly.following import Following
-from kafka_pg_pipeline.assembly.loading import Limits, Loaded, load_session, plan_session
+from kafka_pg_pipeline.assembly.lanes import build_rule
+from kafka_pg_pipeline.assembly.loading import Limits, Loaded, load_planned, plan_session
 from kafka_pg_pipeline.assembly.session import open_session
 from kafka_pg_pipeline.cli.arguments import streams_argument
 from kafka_pg_pipeline.cli.configuration import Pipeline, open_pipeline
@@ -39,6 +40,20 @@ _OUTCOMES = {
     Outcome.FENCED: "left to another loader",
     Outcome.PAUSED: "paused",
 }
+# By reader, what one lane loads before several would pay for their start (docs/performance.md).
+_START_UP_RECORDS = {"kafka-python": 800_000, "confluent": 1_600_000}
+
+
+class LanesType(click.ParamType):  # type: ignore[type-arg]
+    """A number of lanes, or auto, which is None."""
+
+    name = "auto|N"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | None:
+        """Read what was typed."""
+        return None if value == "auto" else click.IntRange(1, 64).convert(value, param, ctx)
 
 
 @click.command(name="load")
@@ -54,6 +69,15 @@ _OUTCOMES = {
 @click.option(
     "--max-seconds", type=click.FloatRange(min=0, min_open=True), help="Stop after this time."
 )
+@click.option(
+    "--lanes",
+    type=LanesType(),
+    default="auto",
+    show_default=True,
+    help="Processes that load a stream side by side, each some of its partitions. auto: up to the "
+    "stream's `max_lanes`, where the backlog is worth it. One with --max-records, and with --until "
+    "forever.",
+)
 @shared_options
 @json_option
 @click.pass_obj
@@ -63,6 +87,7 @@ def load_command(
     until: str,
     max_records: int | None,
     max_seconds: float | None,
+    lanes: int | None,
     *,
     as_json: bool,
 ) -> int:
@@ -74,11 +99,13 @@ def load_command(
     pipeline = open_pipeline(invocation)
     chosen = pipeline.select(streams)
     limits = Limits(max_records, max_seconds)
+    if lanes is not None and lanes > 1 and (until == "forever" or max_records is not None):
+        raise click.UsageError("--lanes goes neither with --until forever nor with --max-records")
     stop = StopRequest(note)
     with stop.listening():
         if until == "forever":
             return _load_forever(invocation, pipeline, chosen, limits, stop, as_json=as_json)
-        return _load_now(invocation, pipeline, chosen, limits, stop, as_json=as_json)
+        return _load_now(invocation, pipeline, chosen, limits, lanes, stop, as_json=as_json)
 
 
 def _load_now(
@@ -86,6 +113,7 @@ def _load_now(
     pipeline: Pipeline,
     streams: Mapping[str, StreamSettings],
     limits: Limits,
+    lanes: int | None,
     stop: StopRequest,
     *,
     as_json: bool,
@@ -96,7 +124,7 @@ def _load_now(
         if stop.is_set():
             break
         try:
-            loaded = stop.run(partial(_load_stream, pipeline, name, stream, limits, stop))
+            loaded = stop.run(partial(_load_stream, pipeline, name, stream, limits, lanes, stop))
         except PipelineError as error:
             errors.append(error)
             tell_failure(error, debug=invocation.debug, stream=name)
@@ -113,11 +141,17 @@ def _load_now(
 
 
 def _load_stream(
-    pipeline: Pipeline, name: str, stream: StreamSettings, limits: Limits, stop: StopRequest
+    pipeline: Pipeline,
+    name: str,
+    stream: StreamSettings,
+    limits: Limits,
+    lanes: int | None,
+    stop: StopRequest,
 ) -> Loaded:
+    rule = build_rule(stream, _START_UP_RECORDS[pipeline.endpoints.kafka.reader], lanes)
     with open_session(name, stream, pipeline.endpoints, run_id=new_run_id()) as session:
         plan = plan_session(session, limits)
-        return load_session(session, plan, stop=stop, show=shown_progress)
+        return load_planned(session, plan, rule, pipeline.endpoints, stop=stop, show=shown_progress)
 
 
 def _load_forever(

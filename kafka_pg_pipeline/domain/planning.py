@@ -1,7 +1,7 @@
 """What a run may take: stored positions against what the log offers."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from kafka_pg_pipeline.domain.offsets import (
@@ -27,12 +27,24 @@ class LoadPlan:
 
     It holds no start offsets on purpose: ``load`` reads those from PostgreSQL, so that an old
     plan that is carried out again is harmless.
+
+    ``partitions`` are those that a lane takes; None is all of them, those added meanwhile included.
     """
 
     stream: str
     snapshot: TopicSnapshot
     max_records: int | None = None
     max_seconds: float | None = None
+    partitions: frozenset[int] | None = None
+
+    def of_lane(self, partitions: Iterable[int]) -> "LoadPlan":
+        """The part of the plan that one lane carries out."""
+        return replace(self, partitions=frozenset(partitions))
+
+    def select(self, positions: Sequence[Position]) -> tuple[Position, ...]:
+        """Those of the stream's positions that the plan moves."""
+        chosen = self.partitions
+        return tuple(p for p in positions if chosen is None or p.partition in chosen)
 
 
 @dataclass(frozen=True, slots=True)

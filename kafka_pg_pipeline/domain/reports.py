@@ -1,6 +1,6 @@
 """What a run did, for people and for Dagster's metadata."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 
@@ -115,4 +115,31 @@ def join_reports(first: LoadReport, later: LoadReport) -> LoadReport:
         untaken_fields=max(first.untaken_fields, later.untaken_fields),
         changes=first.changes + later.changes,
         warnings=first.warnings + later.warnings,
+    )
+
+
+# A load ended as that lane of it did which comes first here.
+_LANES_END = (
+    Outcome.PAUSED,
+    Outcome.STOPPED,
+    Outcome.LIMIT_REACHED,
+    Outcome.FENCED,
+    Outcome.END_OF_STREAM,
+)
+
+
+def sum_lanes(lanes: Sequence[LoadReport], seconds: float) -> LoadReport:
+    """Loads of disjoint partitions, side by side for ``seconds`` in all, as one; at least one."""
+    return replace(
+        lanes[0],
+        outcome=min((lane.outcome for lane in lanes), key=_LANES_END.index),
+        partitions=_join_totals((), (total for lane in lanes for total in lane.partitions)),
+        batches=sum(lane.batches for lane in lanes),
+        seconds=seconds,
+        lag_before=sum(lane.lag_before for lane in lanes),
+        lag_after=sum(lane.lag_after for lane in lanes),
+        untaken_fields=max(lane.untaken_fields for lane in lanes),
+        changes=tuple(change for lane in lanes for change in lane.changes),
+        warnings=tuple(dict.fromkeys(warning for lane in lanes for warning in lane.warnings)),
+        pause=next((lane.pause for lane in lanes if lane.pause is not None), None),
     )

@@ -1,14 +1,19 @@
-"""Each stream's table as an asset, made by consume → load, and its topic upstream of it."""
+"""Each stream's table as an asset, made by consume → lanes → load, and its topic upstream of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 
 from kafka_pg_pipeline.domain.planning import LoadPlan
+from kafka_pg_pipeline.domain.reports import LoadReport
 from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.orchestration.asset_keys import table_key, topic_key
-from kafka_pg_pipeline.orchestration.config import LimitsConfig
-from kafka_pg_pipeline.orchestration.loading import consume_in_op, load_in_op
+from kafka_pg_pipeline.orchestration.config import TableConfig
+from kafka_pg_pipeline.orchestration.loading import (
+    consume_in_op,
+    load_in_op,
+    load_lane_in_op,
+)
 from kafka_pg_pipeline.resources.aiven import AivenResource
 from kafka_pg_pipeline.resources.kafka import KafkaResource
 from kafka_pg_pipeline.resources.postgres import PostgresResource
@@ -46,36 +51,67 @@ def build_table_asset(name: str, stream: StreamSettings) -> dg.AssetsDefinition:
     @dg.op(
         name=f"{name}__consume",
         ins={"topic": dg.In(dg.Nothing)},
-        description=f"Freeze what this run may take of `{stream.topic}`.",
+        out={"plan": dg.Out(LoadPlan), "lanes": dg.DynamicOut(LoadPlan)},
+        description=f"Freeze what this run may take of `{stream.topic}`; split it into lanes, if "
+        "it has several.",
     )
     def consume(
         context: dg.OpExecutionContext,
-        config: LimitsConfig,
+        config: TableConfig,
         kafka: KafkaResource,
         postgres: PostgresResource,
         aiven: AivenResource,
-    ) -> LoadPlan:
-        return consume_in_op(context, name, stream, config, kafka, postgres, aiven)
+    ) -> Iterator[dg.Output[LoadPlan] | dg.DynamicOutput[LoadPlan]]:
+        plan, lanes = consume_in_op(
+            context,
+            name,
+            stream,
+            config,
+            kafka,
+            postgres,
+            aiven,
+            output="plan",
+            lanes=config.lanes,
+        )
+        yield dg.Output(plan, "plan")
+        for number, lane in enumerate(lanes):
+            yield dg.DynamicOutput(lane, str(number), "lanes")
+
+    @dg.op(
+        name=f"{name}__lane",
+        description=f"Load some partitions of `{stream.topic}`, beside other lanes.",
+    )
+    def load_lane(
+        context: dg.OpExecutionContext,
+        plan: LoadPlan,
+        kafka: KafkaResource,
+        postgres: PostgresResource,
+        aiven: AivenResource,
+    ) -> LoadReport:
+        return load_lane_in_op(context, plan, stream, kafka, postgres, aiven)
 
     @dg.op(
         name=f"{name}__load",
         out=dg.Out(dg.Nothing),
-        description=f"Load the plan into `{stream.table}`, each record exactly once.",
+        description=f"Load the plan into `{stream.table}`, each record exactly once, unless lanes "
+        "have; tell what the run has loaded.",
     )
     def load(
         context: dg.AssetExecutionContext,
         plan: LoadPlan,
+        lanes: list[LoadReport],
         kafka: KafkaResource,
         postgres: PostgresResource,
         aiven: AivenResource,
     ) -> None:
         op_context = context.op_execution_context
-        metadata = load_in_op(op_context, plan, stream, kafka, postgres, aiven)
+        metadata = load_in_op(op_context, plan, stream, kafka, postgres, aiven, lanes)
         context.add_asset_metadata(metadata)
 
     @dg.graph(name=f"{name}__table", ins={"topic": dg.GraphIn()})
     def table(topic):  # type: ignore[no-untyped-def] # noqa: ANN001, ANN202 - Dagster's graph
-        return load(consume(topic=topic))
+        plan, lanes = consume(topic=topic)
+        return load(plan, lanes.map(load_lane).collect())
 
     # Not @graph_asset: that derives the graph's name from the table's, which may hold any
     # character, and two of which may become the same.

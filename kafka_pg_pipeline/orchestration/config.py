@@ -48,6 +48,25 @@ class LimitsConfig(dg.Config):
         check_limits(max_records=self.max_records, max_seconds=self.max_seconds)
 
 
+class TableConfig(LimitsConfig):
+    """The limits of a run of one table, and how many lanes it has."""
+
+    lanes: int = Field(
+        1,
+        description="steps that load it side by side, each some of its partitions; they need an "
+        "executor that runs steps at the same time, as `execution: {config: {multiprocess: {}}}`",
+    )
+
+    def check(self) -> None:
+        """Insist on limits and lanes that allow something.
+
+        Raises:
+            ConfigurationError: naming what does not.
+        """
+        super().check()
+        check_limits(lanes=self.lanes)
+
+
 class ConsumeConfig(LimitsConfig):
     """Which stream to load, and the limits of the run."""
 

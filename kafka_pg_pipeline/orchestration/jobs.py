@@ -74,7 +74,8 @@ def build_kafka_to_postgres(streams: Streams) -> dg.JobDefinition:
     ) -> LoadPlan:
         with dagster_failures(config.stream):
             name, stream = streams.choose(config.stream)
-        return consume_in_op(context, name, stream, config, kafka, postgres, aiven)
+        plan, _ = consume_in_op(context, name, stream, config, kafka, postgres, aiven)
+        return plan
 
     @dg.op(
         out=dg.Out(dg.Nothing),
@@ -121,6 +122,15 @@ def load_job_name(stream: str) -> str:
     return f"load_{stream}"
 
 
+def lanes_config(stream: str, lanes: int) -> dict[str, Any]:
+    """Run configuration that loads a stream in so many lanes at the same time."""
+    consume = {f"{stream}__consume": {"config": {"lanes": lanes}}}
+    return {
+        "execution": {"config": {"multiprocess": {}}},
+        "ops": {f"{stream}__table": {"ops": consume}},
+    }
+
+
 def build_load_jobs(
     streams: Streams, assets: Mapping[str, dg.AssetsDefinition]
 ) -> dict[str, "dg.UnresolvedAssetJobDefinition"]:
@@ -131,7 +141,9 @@ def build_load_jobs(
             # A load must not wait for them: they have jobs of their own.
             selection=dg.AssetSelection.assets(assets[name]).without_checks(),
             description=f"Load `{stream.topic}` into `{stream.table}` up to the present end.",
-            executor_def=dg.in_process_executor,
+            # Processes for steps would cost a load in one lane more than it takes.
+            executor_def=dg.multi_or_in_process_executor,
+            config={"execution": {"config": {"in_process": {}}}},
             tags={STREAM_TAG: name, "dagster/max_runtime": MAX_RUNTIME_SECONDS},
         )
         for name, stream in streams.by_name.items()

@@ -4,9 +4,10 @@ Each tick decides anew from the ledger and from Kafka. There is no cursor and no
 a run that failed would never be asked for again. Two runs at once would be harmless, since the
 database fences them; the look for runs in flight only saves work.
 
-A stream with much to load gets a run of its own, ``load_<stream>``. Several that have little share
-one, so that fifty quiet topics do not cost fifty processes a minute. A stream whose last run failed
-is alone until it has succeeded: what is wrong with it shows in a run of its own.
+A stream with much to load gets a run of its own, ``load_<stream>``, in lanes where that pays.
+Several that have little share one, so that fifty quiet topics do not cost fifty processes a minute.
+A stream whose last run failed is alone until it has succeeded: what is wrong with it shows in a run
+of its own.
 """
 
 import math
@@ -18,11 +19,12 @@ from typing import Any
 
 import dagster as dg
 
+from kafka_pg_pipeline.assembly.lanes import build_rule
 from kafka_pg_pipeline.assembly.watch import StreamLook, Watch, open_watch
 from kafka_pg_pipeline.errors import PipelineError
 from kafka_pg_pipeline.orchestration.follow import follow_config
 from kafka_pg_pipeline.orchestration.history import WAITING, FailedRuns, RunHistory
-from kafka_pg_pipeline.orchestration.jobs import load_job_name
+from kafka_pg_pipeline.orchestration.jobs import lanes_config, load_job_name
 from kafka_pg_pipeline.orchestration.streams import (
     FOLLOW_JOB,
     FOLLOW_TAG,
@@ -46,6 +48,8 @@ _MOST_BACKOFF_SECONDS = 900.0
 # A run of several streams takes at most so many records of each: what one has beyond it must not
 # keep the others waiting.
 MOST_TOGETHER = 50_000
+# What one lane loads while the steps of several start, each in a process (docs/performance.md).
+_STEPS_RECORDS = 1_500_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class Verdict:
     look: StreamLook
     hold: str | None = None
     failed: bool = False
+    lanes: int = 1
 
     @property
     def wants_run(self) -> bool:
@@ -136,7 +141,7 @@ def build_requests(verdicts: Sequence[Verdict]) -> list[dg.RunRequest]:
     ready = [verdict for verdict in verdicts if verdict.wants_run]
     sharing = sorted((v for v in ready if v.shares_run), key=lambda v: v.look.readable)
     alone = ready if len(sharing) == 1 else [v for v in ready if not v.shares_run]
-    requests = [load_request(verdict.look.stream) for verdict in alone]
+    requests = [load_request(verdict.look.stream, verdict.lanes) for verdict in alone]
     if len(sharing) > 1:
         names = [verdict.look.stream for verdict in sharing]
         requests.append(
@@ -173,9 +178,13 @@ def build_follow_requests(verdicts: Sequence[Verdict], *, seconds: int) -> list[
     return requests
 
 
-def load_request(stream: str) -> dg.RunRequest:
+def load_request(stream: str, lanes: int = 1) -> dg.RunRequest:
     """A run of one stream."""
-    return dg.RunRequest(job_name=load_job_name(stream), tags={STREAM_TAG: stream})
+    return dg.RunRequest(
+        job_name=load_job_name(stream),
+        run_config=lanes_config(stream, lanes) if lanes > 1 else None,
+        tags={STREAM_TAG: stream},
+    )
 
 
 def _judge(history: RunHistory, watch: Watch, look: StreamLook, stream: StreamSettings) -> Verdict:
@@ -194,7 +203,8 @@ def _judge(history: RunHistory, watch: Watch, look: StreamLook, stream: StreamSe
     if wait > 0:
         again = f"{look}, but the last run failed; trying again in {math.ceil(wait)} s"
         return Verdict(look, hold=again)
-    return Verdict(look, failed=failures.number > 0)
+    lanes = len(build_rule(stream, _STEPS_RECORDS).choose(look.backlog))
+    return Verdict(look, failed=failures.number > 0, lanes=max(1, lanes))
 
 
 def _is_in_flight(

@@ -8,7 +8,7 @@ new round, from what the database then says.
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 
@@ -91,10 +91,20 @@ class LoaderPorts:
     choose_records: Callable[[], Callable[[Record], bool] | None] = lambda: None
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """A plan whose table and positions are there, and the offsets left by partition."""
+
+    plan: LoadPlan
+    backlog: Mapping[int, int]
+    warnings: tuple[str, ...] = ()
+
+
 @dataclass
 class _Run:
     """What one call of ``load`` has done so far."""
 
+    plan: LoadPlan
     snapshot: TopicSnapshot
     records_left: int | None
     shape: RowShape
@@ -107,6 +117,7 @@ class _Run:
     lag_before: int | None = None
     untaken: frozenset[str] = frozenset()
     pause: Pause | None = None
+    is_first: bool = False
 
     @property
     def rejected(self) -> int:
@@ -148,6 +159,7 @@ class StreamLoader:
 
         """
         started = time.monotonic()
+        run = self._begin(plan, rejected_before)
         log = BatchLog(
             stream=self._name, topic=self._stream.topic, run_id=self._ports.run_id, log=logger
         )
@@ -157,21 +169,14 @@ class StreamLoader:
             listener(result)
 
         rule = StopRule(stop, plan.max_seconds)
-        shape = shape_of(self._stream, self._ports.evolution, self._ports.decoders)
-        run = _Run(plan.snapshot, plan.max_records, shape, rejected_before)
-        retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception_type(TransientError),
-            stop=_gave_up(run),
-            wait=tenacity.wait_exponential(multiplier=0.5, max=8) + tenacity.wait_random(0, 0.5),
-            before_sleep=self._log_retry,
-            reraise=True,
-        )
+        retrying = self._retrying(run)
         if not retrying(self._is_paused, run):
             self._ports.copy_letters()  # those of a run that ended before it could
             with rare_collection(), quick_handover():
                 retrying(self._load_rounds, run, rule, tell)
             run.warnings += self._ports.copy_letters()
-        lag_after = count_available(self._ports.positions.fetch_positions(), run.snapshot)
+        positions = plan.select(self._ports.positions.fetch_positions())
+        lag_after = count_available(positions, run.snapshot)
         return LoadReport(
             stream=self._name,
             topic=self._stream.topic,
@@ -183,9 +188,36 @@ class StreamLoader:
             lag_before=lag_after if run.lag_before is None else run.lag_before,
             lag_after=lag_after,
             untaken_fields=len(run.untaken),
-            changes=tuple(shape.evolution.changes),
+            changes=tuple(run.shape.evolution.changes),
             warnings=tuple(run.warnings),
             pause=run.pause,
+        )
+
+    def prepare(self, plan: LoadPlan) -> Prepared:
+        """Do once what lanes must find done: check in new partitions, find or make the table.
+
+        Raises:
+            TransientError, TerminalError: as ``load`` does; no record was loaded.
+
+        """
+        run = self._begin(plan)
+        prepared = self._retrying(run)(self._prepare, run)
+        self._ports.copy_letters()  # those of a run that ended before it could
+        plans = () if prepared is None else prepared[1]
+        backlog = {p.partition: p.end_offset - p.position.next_offset for p in plans}
+        return Prepared(replace(plan, snapshot=run.snapshot), backlog, tuple(run.warnings))
+
+    def _begin(self, plan: LoadPlan, rejected_before: int = 0) -> _Run:
+        shape = shape_of(self._stream, self._ports.evolution, self._ports.decoders)
+        return _Run(plan, plan.snapshot, plan.max_records, shape, rejected_before)
+
+    def _retrying(self, run: _Run) -> tenacity.Retrying:
+        return tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(TransientError),
+            stop=_gave_up(run),
+            wait=tenacity.wait_exponential(multiplier=0.5, max=8) + tenacity.wait_random(0, 0.5),
+            before_sleep=self._log_retry,
+            reraise=True,
         )
 
     def _is_paused(self, run: _Run) -> bool:
@@ -234,9 +266,10 @@ class StreamLoader:
         if self._is_paused(run):
             return None
         if run.lag_before is None:
-            run.lag_before = count_available(positions, run.snapshot)
-        plans = self._plan_partitions(run, positions)
-        if not plans and not was_loaded(positions):
+            run.lag_before = count_available(run.plan.select(positions), run.snapshot)
+        plans = self._plan_partitions(run, run.plan.select(positions))
+        run.is_first = not was_loaded(positions)
+        if not plans and run.is_first:
             return None
         target = ensure_target(
             self._name,
@@ -244,7 +277,7 @@ class StreamLoader:
             self._ports.catalog,
             lambda: read_sample(run.snapshot, self._ports.open_reader),
             self._ports.decoders,
-            was_loaded=was_loaded(positions),
+            was_loaded=not run.is_first,
         )
         self._note_target(target, run)
         return (target, plans) if plans else None
@@ -312,7 +345,7 @@ class StreamLoader:
         listener: ProgressListener,
     ) -> WriteStatus:
         over = UntilLeft(rule)
-        encoder = RowEncoder(target, self._context(plans), self._shape(plans, run))
+        encoder = RowEncoder(target, self._context(plans), self._shape(run))
         reading = BatchReading(
             self._stream.topic,
             plans,
@@ -340,10 +373,10 @@ class StreamLoader:
                     break
         return WriteStatus.COMMITTED
 
-    def _shape(self, plans: tuple[PartitionPlan, ...], run: _Run) -> RowShape:
+    def _shape(self, run: _Run) -> RowShape:
         """The run's; a stream's first records must have a field in common with their table."""
         shape = replace(run.shape, select=self._ports.choose_records())
-        if any(plan.position.tail is not None for plan in plans):
+        if not run.is_first:
             return shape
         return replace(shape, foreign=describe_foreign(self._name, self._stream))
 
@@ -364,7 +397,7 @@ class StreamLoader:
     def _face_gap(self, run: _Run) -> None:
         """Retention overtook the run: raise with the lost range, or let the next round note it."""
         run.snapshot = self._ports.inspector.fetch_snapshot(self._stream.topic)
-        self._plan_partitions(run, self._ports.positions.fetch_positions())
+        self._plan_partitions(run, run.plan.select(self._ports.positions.fetch_positions()))
 
 
 def _gave_up(run: _Run) -> Callable[[tenacity.RetryCallState], bool]:

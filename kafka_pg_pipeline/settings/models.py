@@ -37,6 +37,7 @@ from kafka_pg_pipeline.settings.values import (
     FilePath,
     GroupName,
     Host,
+    Lanes,
     Metadata,
     NonEmpty,
     Owner,
@@ -598,6 +599,12 @@ class StreamSettings(Settings):
     batch: BatchSettings = Field(
         default_factory=lambda: BatchSettings(),
         description="size of one transaction; the limit that is met first ends it",
+    )
+    max_lanes: Lanes = Field(
+        None,
+        description="processes that may load it side by side, each some of its partitions, where "
+        "the backlog is worth it; never more than there are cores; auto: 4 at most",
+        json_schema_extra={"default": "auto"},
     )
     dead_letters: DeadLetterSettings = Field(
         default_factory=lambda: DeadLetterSettings(),

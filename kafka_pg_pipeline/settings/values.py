@@ -203,6 +203,24 @@ BatchBytes = Annotated[
 ]
 
 
+# -- lanes -----------------------------------------------------------------------------------------
+
+_MOST_LANES = 64
+# None is auto.
+Lanes = Annotated[
+    Annotated[int, Field(ge=1, le=_MOST_LANES)] | None,
+    BeforeValidator(lambda value: None if value == "auto" else value),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "enum": ["auto"]},
+                {"type": "integer", "minimum": 1, "maximum": _MOST_LANES},
+            ]
+        }
+    ),
+]
+
+
 # -- where a new stream starts ---------------------------------------------------------------------
 
 _STARTS = ("earliest", "latest")

@@ -2,7 +2,9 @@
 INSERT INTO {schema}.failure AS failure (stream, failures, error, message, run_id)
 VALUES (%(stream)s, 1, %(error)s, %(message)s, %(run_id)s)
 ON CONFLICT (stream) DO UPDATE
-SET failures = failure.failures + 1,
+-- Lanes of one run that fail are one failure.
+SET failures = failure.failures
+             + CASE WHEN failure.run_id IS DISTINCT FROM excluded.run_id THEN 1 ELSE 0 END,
     error = excluded.error,
     message = excluded.message,
     run_id = excluded.run_id,

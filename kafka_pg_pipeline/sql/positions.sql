@@ -47,6 +47,15 @@ WHERE stream = %(stream)s AND topic = %(topic)s AND partition = ANY (%(partition
 ORDER BY topic, partition
 FOR UPDATE
 
+-- name: lock_budget
+-- Held by a batch with dead letters whose run is loaded by several processes.
+SELECT pg_advisory_xact_lock(
+    hashtextextended(format('kafka_pg budget %%s %%s', %(stream)s::text, %(topic)s::text), 0))
+
+-- name: runs_rejected
+SELECT coalesce(sum(dead), 0)::bigint FROM {schema}.ledger
+WHERE stream = %(stream)s AND topic = %(topic)s AND run_id = ANY (%(run_ids)s)
+
 -- name: read_expected_positions
 SELECT partition, next_offset, epoch, topic_id
 FROM {schema}.state

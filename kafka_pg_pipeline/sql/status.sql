@@ -46,7 +46,3 @@ ORDER BY partition
 -- name: run_batches
 SELECT count(DISTINCT batch_id) FROM {schema}.ledger
 WHERE stream = %(stream)s AND topic = %(topic)s AND run_id = %(run_id)s
-
--- name: runs_rejected
-SELECT coalesce(sum(dead), 0)::bigint FROM {schema}.ledger
-WHERE stream = %(stream)s AND topic = %(topic)s AND run_id = ANY (%(run_ids)s)

@@ -58,6 +58,8 @@ def test_no_arguments_show_the_help(command_line: CommandLine) -> None:
         (["load", "--untl", "now"], "--untl"),
         (["load", "--until", "tomorrow"], "'now', 'forever'"),
         (["load", "--max-records", "0"], "--max-records"),
+        (["load", "--lanes", "0"], "--lanes"),
+        (["load", "--lanes", "2", "--max-records", "5"], "--lanes goes neither with --until"),
         (["peek"], "STREAM"),
         (["reset", "demo"], "--to"),
     ],

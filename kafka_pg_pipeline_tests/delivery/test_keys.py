@@ -7,7 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
+from kafka_pg_pipeline.adapters.postgres import new_rows
+from kafka_pg_pipeline.adapters.postgres.new_rows import NewRows
 from kafka_pg_pipeline.domain.batches import BatchCounts
 from kafka_pg_pipeline.domain.policies import Evolution
 from kafka_pg_pipeline.domain.tables import MetadataField
@@ -15,6 +18,7 @@ from kafka_pg_pipeline.errors import DeadLetterBudgetError, TargetError
 from kafka_pg_pipeline.settings.models import BatchSettings
 from kafka_pg_pipeline_tests.encoding import FakeRecord
 from kafka_pg_pipeline_tests.fix_streams import Bench, BenchMaker
+from kafka_pg_pipeline_tests.waiting import wait_until
 
 ROWS = "SELECT k, v FROM {table} ORDER BY k"
 COUNTS = (
@@ -167,6 +171,118 @@ def test_a_record_without_its_key_is_a_dead_letter(keyed: Callable[..., Bench]) 
     counts = load(bench, [put("a", 1), {"v": 2}, {"k": None, "v": 3}, FakeRecord(None)])
     assert counts == BatchCounts(rows=1, dead=3)
     assert bench.query("SELECT DISTINCT reason FROM {schema}.dead_letter") == [("missing_key",)]
+
+
+def test_offsets_that_the_table_holds_as_text_are_compared_as_numbers(
+    keyed: Callable[..., Bench],
+) -> None:
+    bench = keyed()
+    bench.query(
+        "CREATE TABLE {table} (k text PRIMARY KEY, v text, kafka_partition text, kafka_offset text)"
+    )
+    bench.produce([put("a", f"v{number}") for number in range(11)], partition=one_partition)
+    assert bench.load().counts == BatchCounts(rows=1, superseded=10)
+    assert bench.query("SELECT v, kafka_offset FROM {table}") == [("v10", "10")]
+
+
+def test_updates_of_a_table_that_was_created_concern_no_index(keyed: Callable[..., Bench]) -> None:
+    bench = keyed()
+    load(bench, [put(f"k{number}", "old") for number in range(1_000)])
+    load(bench, [put(f"k{number}", "new") for number in range(0, 1_000, 20)])
+
+    def fetch_updates() -> list[tuple[Any, ...]]:
+        return bench.query(
+            "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relid = %s::regclass",
+            bench.stream.table,
+        )
+
+    # Each connection tells what it did some time after it is closed.
+    wait_until(lambda: fetch_updates() != [(0, 0)])
+    assert fetch_updates() == [(50, 50)]
+
+
+# -- keys that are new ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def bets(monkeypatch: pytest.MonkeyPatch) -> list[int | None]:
+    """Batches of any size bet that their keys are new; the rows that each bet has won."""
+    made: list[int | None] = []
+    insert = NewRows.insert
+
+    def note(self: NewRows, *arguments: Any) -> int | None:
+        made.append(insert(self, *arguments))
+        return made[-1]
+
+    monkeypatch.setattr(new_rows, "LARGE", 1)
+    monkeypatch.setattr(NewRows, "insert", note)
+    return made
+
+
+@pytest.mark.parametrize("mode", ["upsert", "insert-ignore", "newest"])
+def test_large_batches_bet_that_their_keys_are_new(
+    keyed: Callable[..., Bench], bets: list[int | None], mode: str
+) -> None:
+    newest = mode == "newest"
+    limits = {"batch": BatchSettings(max_rows=3), "newest_wins": newest, "metadata": VERSION}
+    bench = keyed("upsert" if newest else mode, **limits)
+    new = [put("a", 1), put("b", 1), put("a", 2)]
+    some = [put("c", 1), put("b", 2), put("d", 1)]
+    more = [put("e", 1), put("f", 1), put("g", 1)]
+    counts = load(bench, [*new, *some, *more, *more])
+    ignores = mode == "insert-ignore"
+    # The third loses nothing by it, but is held back after the second.
+    assert bets == [2, None, None, None]
+    if ignores:
+        assert counts == BatchCounts(rows=7, ignored=5)
+    else:
+        assert counts == BatchCounts(rows=11, superseded=1)
+    first, second = (1, 1) if ignores else (2, 2)
+    assert bench.query("SELECT k, v::int FROM {table} ORDER BY k") == [
+        ("a", first),
+        ("b", second),
+        *((key, 1) for key in "cdefg"),
+    ]
+
+
+def test_rows_that_a_trigger_swallows_are_counted_as_without_effect(
+    keyed: Callable[..., Bench], bets: list[int | None]
+) -> None:
+    bench = keyed("insert-ignore")
+    bench.query(
+        "CREATE TABLE {table} (k text PRIMARY KEY, v text,"
+        " kafka_partition integer, kafka_offset bigint)"
+    )
+    schema = bench.stream.table.partition(".")[0]
+    bench.query(
+        f"CREATE FUNCTION {schema}.swallow() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RETURN CASE WHEN NEW.v <> 'no' THEN NEW END; END $$"
+    )
+    bench.query(
+        "CREATE TRIGGER swallow BEFORE INSERT ON {table}"
+        f" FOR EACH ROW EXECUTE FUNCTION {schema}.swallow()"
+    )
+    assert load(bench, [put("a", "yes"), put("b", "no")]) == BatchCounts(rows=1, ignored=1)
+    assert bench.query(ROWS) == [("a", "yes")]
+    assert bets == [None]
+
+
+def test_a_role_that_may_not_use_plpgsql_makes_no_bet(
+    keyed: Callable[..., Bench], bets: list[int | None]
+) -> None:
+    bench = keyed()
+    role = bench.name.replace("s_", "r_")
+    load(bench, [put("a", 1)])
+    bench.query(f"CREATE ROLE {role} LOGIN PASSWORD 'secret' IN ROLE pg_write_all_data")
+    bench.query(f"GRANT pg_read_all_data TO {role}")
+    bench.query("REVOKE USAGE ON LANGUAGE plpgsql FROM PUBLIC")
+    try:
+        limited = bench.with_postgres(user=role, password=SecretStr("secret"))
+        assert load(limited, [put("b", 1)]) == BatchCounts(rows=1)
+    finally:
+        bench.query("GRANT USAGE ON LANGUAGE plpgsql TO PUBLIC")
+        bench.query(f"DROP ROLE {role}")
+    assert bets == [1, None]
 
 
 # -- deletes -------------------------------------------------------------------------------------

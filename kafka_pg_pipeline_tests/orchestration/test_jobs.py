@@ -162,7 +162,7 @@ def test_an_old_plan_carried_out_again_loads_nothing_twice(bench: Bench) -> None
         )
         return landed.report.counts.rows
 
-    plan = consume_stream(
+    plan, _ = consume_stream(
         bench.name,
         bench.stream,
         bench.endpoints,

@@ -14,6 +14,7 @@ from kafka_pg_pipeline.adapters.postgres.connection import (
 )
 from kafka_pg_pipeline.adapters.postgres.staging import target_identifier
 from kafka_pg_pipeline.domain.column_types import describe_type
+from kafka_pg_pipeline.domain.modes import APPEND, Mode, WriteMode
 from kafka_pg_pipeline.domain.tables import (
     NAME_BYTES,
     Column,
@@ -24,13 +25,15 @@ from kafka_pg_pipeline.domain.tables import (
 )
 from kafka_pg_pipeline.errors import TargetError
 
+# A row's next version then finds room in its page, and no index has to learn of it (HOT).
+_ROOM_FOR_UPDATES = " WITH (fillfactor = 90)"
 _TABLE_KINDS = {"r": "table", "p": "partitioned table"}
 
 
 class PostgresCatalog:
     """One stream's target table, over a connection that the caller owns.
 
-    A table that is created has the columns of ``key`` as its primary key.
+    A table that is created has the key of ``mode`` as its primary key.
     """
 
     def __init__(
@@ -40,13 +43,14 @@ class PostgresCatalog:
         stream: str,
         table: TableName,
         rules: Mapping[str, ColumnRule],
-        key: Sequence[str] = (),
+        mode: WriteMode = APPEND,
     ) -> None:
         self._primary = primary
         self._stream = stream
         self.table = table
         self._rules = rules
-        self._key = tuple(key)
+        self._key = mode.key
+        self._is_updated = mode.mode is Mode.UPSERT
         self._catalog = Statements("catalog", primary.settings.schema_name)
         self._positions = Statements("positions", primary.settings.schema_name)
 
@@ -92,8 +96,10 @@ class PostgresCatalog:
                     sql.SQL(", ").join(map(sql.Identifier, self._key))
                 )
             )
-        return sql.SQL("CREATE TABLE {} (\n    {}\n)").format(
-            target_identifier(self.table), sql.SQL(",\n    ").join(lines)
+        return sql.SQL("CREATE TABLE {} (\n    {}\n){}").format(
+            target_identifier(self.table),
+            sql.SQL(",\n    ").join(lines),
+            sql.SQL(_ROOM_FOR_UPDATES if self._is_updated else ""),
         )
 
     def text_of(self, statement: sql.Composed) -> str:

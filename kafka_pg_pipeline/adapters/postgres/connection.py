@@ -153,22 +153,49 @@ def begin(cursor: Cursor, settings: PostgresSettings) -> None:
     what PostgreSQL reads into dates, intervals and arrays does not depend on the role's or the
     server's settings.
     """
-    cursor.execute(
-        "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
-        "SET LOCAL lock_timeout = %(lock)s;"
-        "SET LOCAL statement_timeout = %(statement)s;"
-        "SET LOCAL idle_in_transaction_session_timeout = %(idle)s;"
-        "SET LOCAL timezone = 'UTC';"
-        "SET LOCAL timezone_abbreviations = 'Default';"
-        "SET LOCAL datestyle = 'ISO, YMD';"
-        "SET LOCAL intervalstyle = 'postgres';"
-        "SET LOCAL array_nulls = on",
-        {
-            "lock": round(settings.lock_timeout_seconds * 1000),
-            "statement": round(settings.statement_timeout_seconds * 1000),
-            "idle": IDLE_IN_TRANSACTION_SECONDS * 1000,
-        },
-    )
+    cursor.execute(_BEGIN, _limits(settings))
+
+
+_BEGIN = (
+    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
+    "SET LOCAL lock_timeout = %(lock)s;"
+    "SET LOCAL statement_timeout = %(statement)s;"
+    "SET LOCAL idle_in_transaction_session_timeout = %(idle)s;"
+    "SET LOCAL timezone = 'UTC';"
+    "SET LOCAL timezone_abbreviations = 'Default';"
+    "SET LOCAL datestyle = 'ISO, YMD';"
+    "SET LOCAL intervalstyle = 'postgres';"
+    "SET LOCAL array_nulls = on;"
+)
+
+
+def _limits(settings: PostgresSettings) -> Mapping[str, int]:
+    return {
+        "lock": round(settings.lock_timeout_seconds * 1000),
+        "statement": round(settings.statement_timeout_seconds * 1000),
+        "idle": IDLE_IN_TRANSACTION_SECONDS * 1000,
+    }
+
+
+class _OpeningCursor(Cursor):
+    """Begins a transaction together with its first statement: a round trip less for each."""
+
+    opening = b""
+
+    def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002 - psycopg2's name
+        """Run a statement, the first one behind what opens the transaction."""
+        if not self.opening:
+            super().execute(query, vars)
+            return
+        opening, self.opening = self.opening, b""
+        super().execute(opening + self.mogrify(query, vars))
+
+    def copy_expert(self, sql: Any, file: Any, size: int = 8192) -> None:
+        """Run a COPY, which takes no other statement along."""
+        opening, self.opening = self.opening, b""
+        if opening:
+            super().execute(opening)
+        super().copy_expert(sql, file, size)
 
 
 class Primary:
@@ -223,15 +250,16 @@ class Primary:
         with (
             errors.translated_errors(doing),
             time_limit(connection, limit),
-            connection.cursor() as cursor,
+            connection.cursor(cursor_factory=_OpeningCursor) as cursor,
         ):
+            cursor.opening = cursor.mogrify(_BEGIN, _limits(self.settings))
             try:
-                begin(cursor, self.settings)
                 yield cursor
             except BaseException:
                 roll_back(connection)
                 raise
-            _end(cursor, "ROLLBACK" if rehearsal else "COMMIT", doing)
+            if not cursor.opening:
+                _end(cursor, "ROLLBACK" if rehearsal else "COMMIT", doing)
 
     def close(self) -> None:
         """Release the connection; safe to call twice."""

@@ -115,7 +115,7 @@ class PostgresInspection:
 
     def count_rejected(self, run_ids: Sequence[str]) -> int:
         """Dead letters that these runs have made, by the ledger."""
-        statement = Statements("status", self._primary.settings.schema_name)["runs_rejected"]
+        statement = Statements("positions", self._primary.settings.schema_name)["runs_rejected"]
         with self._primary.transaction("read the ledger") as cursor:
             cursor.execute(statement, {**self._key, "run_ids": list(run_ids)})
             return int((cursor.fetchone() or (0,))[0])

@@ -1,35 +1,35 @@
 """Insert-ignore and upsert: a batch is staged, reduced to one line a key, and merged as a set.
 
 Ahead of the lock the lines are copied into temporary tables, those that write and those that
-delete apart, and reduced to the line of each key that counts. Behind it a statement for each list
-of columns merges them. The server compares keys, by the types of the table's columns, so that
-``1`` and ``1.0`` are one key where the column is numeric.
+delete apart. Behind it a statement for each list of columns merges the line of each key that
+counts. The server compares keys, by the types of the table's columns, so that ``1`` and ``1.0``
+are one key where the column is numeric.
+
+Most batches only write, and write the same columns in each line: then one statement sorts, reduces
+and merges them. For any other batch the reduced lines are put into tables of their own first; so
+are they behind a batch that had keys several times, since such lines have to be counted too.
 
 Rows are locked in the order of their keys, or else by one session at a time, so that streams that
 merge into one table cannot deadlock.
 """
 
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from operator import attrgetter
+from collections.abc import Mapping, Sequence
 
 from psycopg2 import sql
 
 from kafka_pg_pipeline import failpoints
 from kafka_pg_pipeline.adapters.postgres.append import expect_rows
 from kafka_pg_pipeline.adapters.postgres.connection import Cursor
+from kafka_pg_pipeline.adapters.postgres.new_rows import NewRows
 from kafka_pg_pipeline.adapters.postgres.rejects import (
     Rejection,
     Tries,
     copy_context,
     search_chunks,
 )
+from kafka_pg_pipeline.adapters.postgres.sides import Part, Side, Sides
 from kafka_pg_pipeline.adapters.postgres.staging import (
     NumberedChunk,
-    all_columns,
-    copy_lines,
-    free_name,
     names_of,
     number_chunks,
     target_identifier,
@@ -42,7 +42,6 @@ from kafka_pg_pipeline.domain.tables import TargetTable
 
 # With more column lists than this, the reduced lines are read by an index.
 _FEW_CHUNKS = 8
-_fetch_partition = attrgetter("partition")
 
 
 class Merge:
@@ -54,33 +53,38 @@ class Merge:
         self._table = target_identifier(target.name)
         self._keys = names_of(mode.key)
         self._key_list = sql.SQL(", ").join(self._keys)
+        self._new_rows = NewRows()
+        self._repeats = False
 
     def send(self, cursor: Cursor, batch: EncodedBatch) -> None:
-        """Stage the lines and reduce them to one a key."""
-        # Deferred constraints would otherwise speak up at COMMIT only.
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        """Stage the lines."""
         failpoints.reach("before_copy")
-        sides = _Sides.of(batch.chunks)
+        in_one = self._is_merged_in_one(batch.chunks)
+        sides = self._sides(batch.chunks, in_one=in_one)
+        # Deferred constraints would otherwise speak up at COMMIT only.
+        statements: list[sql.Composable] = [sql.SQL("SET CONSTRAINTS ALL IMMEDIATE")]
+        statements += [side.create_stage(self._table) for side in sides]
+        cursor.execute(sql.SQL("; ").join(statements))
         for side in sides:
-            self._create_stage(cursor, side)
             for numbered in side.chunks:
-                side.copy(cursor, numbered, 0, len(numbered.chunk.lines))
-        self._reduce(cursor, sides)
+                side.copy(cursor, Part.whole(side, numbered))
+        if not in_one:
+            self._reduce(cursor, sides)
         failpoints.reach("after_copy")
 
     def land(self, cursor: Cursor, batch: EncodedBatch) -> tuple[LedgerEntry, ...]:
-        """Merge the reduced lines."""
-        sides = _Sides.of(batch.chunks)
-        self._take_turns(cursor, batch, sides)
+        """Merge the lines that count."""
+        self._take_turns(cursor, batch)
         if batch.truncates:
             cursor.execute(sql.SQL("DELETE FROM {}").format(self._table))
         tally = _Tally()
+        sides = self._sides(batch.chunks, in_one=self._is_merged_in_one(batch.chunks))
         for side in sides:
             for numbered in side.chunks:
-                lines = side.range(numbered, 0, len(numbered.chunk.lines))
-                standing = _count_by_partition(cursor, side.standing(lines))
-                applied = self._merge(cursor, side, numbered.chunk, lines, standing)
-                tally.add(numbered.chunk, standing, applied, self._mode.mode)
+                part = Part.whole(side, numbered)
+                standing, applied = self._merge(cursor, part, bets=True)
+                tally.add(part, standing, applied, self._mode.mode)
+        self._repeats = tally.repeats
         return merge_entries(batch, tally.counts)
 
     def find_rejections(
@@ -90,16 +94,16 @@ class Merge:
 
         Only lines that count are merged; what an older line of a key would do is not asked.
         """
-        cursor, sides = tries.cursor, _Sides.of(chunks)
+        cursor, sides = tries.cursor, self._sides(chunks, in_one=False)
         for side in sides:
             with tries.limited():
-                self._create_stage(cursor, side)
+                cursor.execute(side.create_stage(self._table))
 
         def search_copy(numbered: NumberedChunk, left: int) -> list[Rejection]:
             side = sides.of_change(numbered.chunk.change)
 
             def copy(start: int, end: int) -> None:
-                side.copy(cursor, numbered, start, end)
+                side.copy(cursor, Part(side, numbered, start, end))
 
             context = copy_context(side.stage, numbered.chunk.columns)
             return tries.step_over(copy, context, len(numbered.chunk.lines), left)
@@ -108,9 +112,7 @@ class Merge:
             side = sides.of_change(numbered.chunk.change)
 
             def merge(start: int, end: int) -> object:
-                lines = side.range(numbered, start, end)
-                standing = _count_by_partition(cursor, side.standing(lines))
-                return self._merge(cursor, side, numbered.chunk, lines, standing)
+                return self._merge(cursor, Part(side, numbered, start, end))
 
             return tries.halve_all(merge, len(numbered.chunk.lines), left)
 
@@ -122,33 +124,27 @@ class Merge:
             self._reduce(cursor, sides)
         return search_chunks(numbered_chunks, most, search_merge)
 
-    # -- ahead of the lock ----------------------------------------------------------------------
+    def _sides(self, chunks: Sequence[CopyChunk], *, in_one: bool) -> Sides:
+        return Sides.of(chunks, self._target, self._mode, in_one=in_one)
 
-    def _create_stage(self, cursor: Cursor, side: "_Side") -> None:
-        cursor.execute(
-            sql.SQL(
-                "CREATE TEMPORARY TABLE {stage} ON COMMIT DROP AS SELECT NULL::bigint AS {line},"
-                " NULL::integer AS {partition}, NULL::bigint AS {offset}, {columns}"
-                " FROM {target} WITH NO DATA"
-            ).format(
-                stage=side.stage,
-                target=self._table,
-                columns=sql.SQL(", ").join(names_of(side.columns)),
-                **side.marks,
-            )
+    def _is_merged_in_one(self, chunks: Sequence[CopyChunk]) -> bool:
+        """Whether one statement does it all, without tables of the reduced lines."""
+        return self._is_one_write(chunks) and not self._repeats
+
+    def _is_one_write(self, chunks: Sequence[CopyChunk]) -> bool:
+        """Whether one INSERT writes it all, which locks rows in the order of their keys."""
+        return len(chunks) <= 1 and not any(
+            chunk.change is Change.DELETE or self._lacks_required(chunk) for chunk in chunks
         )
 
-    def _reduce(self, cursor: Cursor, sides: "_Sides") -> None:
-        """Leave one line a key: the last, or of insert-ignore the first."""
-        order = sql.SQL("ASC" if self._mode.mode is Mode.INSERT_IGNORE else "DESC")
+    # -- ahead of the lock ----------------------------------------------------------------------
+
+    def _reduce(self, cursor: Cursor, sides: Sides) -> None:
+        """Leave one line a key, in tables."""
         for side in sides:
             cursor.execute(
-                sql.SQL(
-                    "CREATE TEMPORARY TABLE {last} ON COMMIT DROP AS"
-                    " SELECT DISTINCT ON ({keys}) * FROM {stage}"
-                    " ORDER BY {keys}, {offset} {order}, {partition} {order}"
-                ).format(
-                    last=side.last, stage=side.stage, keys=self._key_list, order=order, **side.marks
+                sql.SQL("CREATE TEMPORARY TABLE {} ON COMMIT DROP AS {}").format(
+                    side.last, side.reduced
                 )
             )
             if len(side.chunks) > _FEW_CHUNKS:
@@ -158,7 +154,7 @@ class Merge:
         if sides.writes and sides.deletes:
             self._drop_deleted(cursor, sides.writes, sides.deletes)
 
-    def _drop_deleted(self, cursor: Cursor, writes: "_Side", deletes: "_Side") -> None:
+    def _drop_deleted(self, cursor: Cursor, writes: Side, deletes: Side) -> None:
         """Leave out what a later line deletes.
 
         A delete before a write stays: the write makes a new row, that begins with its defaults.
@@ -175,42 +171,44 @@ class Merge:
 
     # -- behind the lock ------------------------------------------------------------------------
 
-    def _take_turns(self, cursor: Cursor, batch: EncodedBatch, sides: "_Sides") -> None:
+    def _take_turns(self, cursor: Cursor, batch: EncodedBatch) -> None:
         """Let merges that lock rows in the order of their keys go together, others alone."""
-        in_order = (
-            not sides.deletes
-            and not batch.truncates
-            and len(batch.chunks) <= 1
-            and not any(map(self._lacks_required, batch.chunks))
-        )
-        function = "pg_advisory_xact_lock_shared" if in_order else "pg_advisory_xact_lock"
+        together = self._is_one_write(batch.chunks) and not batch.truncates
+        function = "pg_advisory_xact_lock_shared" if together else "pg_advisory_xact_lock"
         cursor.execute(
             sql.SQL("SELECT {}(hashtextextended({}, 0))").format(
                 sql.Identifier(function), sql.Literal(f"kafka_pg merge into {self._target.oid}")
             )
         )
 
-    def _merge(
-        self,
-        cursor: Cursor,
-        side: "_Side",
-        chunk: CopyChunk,
-        lines: sql.Composed,
-        standing: Mapping[int, int],
-    ) -> Mapping[int, int]:
-        """Merge those ``lines`` of a chunk that stand; by partition how many had an effect."""
-        if chunk.change is Change.DELETE:
-            return _count_by_partition(cursor, self._delete(side, lines))
-        if not self._overwrites(chunk):
-            return _count_by_partition(cursor, *self._insert_new(side, chunk, lines))
-        if self._lacks_required(chunk):
-            return self._update(cursor, side, chunk, lines)
-        upsert = self._upsert(side, chunk, lines)
+    def _merge(self, cursor: Cursor, part: Part, *, bets: bool = False) -> "_Effect":
+        """Merge those lines that stand: by partition how many stood, and how many had an effect.
+
+        ``bets`` that no key has a row yet.
+        """
+        if part.chunk.change is Change.DELETE:
+            return self._told(cursor, part, self._delete(part))
+        if self._lacks_required(part.chunk) and self._overwrites(part.chunk):
+            return self._update(cursor, part)
+        if bets:
+            arrived = self._new_rows.insert(cursor, self._insert(part), part)
+            if arrived is not None:
+                standing = _count_standing(cursor, part, arrived)
+                return standing, standing
+        if not self._overwrites(part.chunk):
+            return self._told(cursor, part, *self._insert_new(part))
         if self._mode.newest_wins:
-            return _count_by_partition(cursor, self._unless_stale(upsert))
-        cursor.execute(upsert)
-        expect_rows(self._target, cursor.rowcount, sum(standing.values()))
-        return standing
+            return self._told(cursor, part, self._unless_stale(part))
+        cursor.execute(self._upsert(part))
+        arrived = cursor.rowcount
+        standing = _count_standing(cursor, part, arrived)
+        expect_rows(self._target, arrived, sum(standing.values()))
+        return standing, standing
+
+    def _told(self, cursor: Cursor, part: Part, *statements: sql.Composed) -> "_Effect":
+        """The effect of statements that return the partition of each line that had one."""
+        applied = _count_by_partition(cursor, *statements)
+        return _count_standing(cursor, part, sum(applied.values())), applied
 
     def _overwrites(self, chunk: CopyChunk) -> bool:
         """Whether a row that is there already is updated: there is something to set."""
@@ -224,21 +222,20 @@ class Merge:
             if chunk.change is Change.WRITE
         )
 
-    def _update(
-        self, cursor: Cursor, side: "_Side", chunk: CopyChunk, lines: sql.Composed
-    ) -> Mapping[int, int]:
+    def _update(self, cursor: Cursor, part: Part) -> "_Effect":
         """Set what the lines say; where there is no row after all, PostgreSQL says what it lacks.
 
         An INSERT … ON CONFLICT would be refused whether there is a row or not.
         """
         settings = [
             sql.SQL("{name} = l.{name}").format(name=sql.Identifier(column))
-            for column in chunk.columns
+            for column in part.chunk.columns
             if column not in self._mode.key
         ]
-        names = {"target": self._table, "last": side.last, "lines": lines}
-        applied = _count_by_partition(
+        names = {"target": self._table, "last": part.side.last, "lines": part.condition}
+        effect = self._told(
             cursor,
+            part,
             sql.SQL(
                 "UPDATE {target} AS t SET {settings} FROM {last} AS l"
                 " WHERE {lines} AND {same_key}{unless_stale} RETURNING l.{partition} AS partition"
@@ -247,7 +244,7 @@ class Merge:
                 settings=sql.SQL(", ").join(settings),
                 same_key=self._same_key("t", "l"),
                 unless_stale=self._and_older(),
-                partition=side.marks["partition"],
+                partition=part.side.marks["partition"],
             ),
         )
         cursor.execute(
@@ -256,72 +253,71 @@ class Merge:
                 " WHERE {lines} AND NOT EXISTS (SELECT FROM {target} AS t WHERE {same_key})"
             ).format(
                 **names,
-                columns=sql.SQL(", ").join(names_of(chunk.columns)),
+                columns=sql.SQL(", ").join(names_of(part.chunk.columns)),
                 same_key=self._same_key("t", "l"),
             )
         )
-        return applied
+        return effect
 
-    def _insert(self, side: "_Side", chunk: CopyChunk, lines: sql.Composed) -> sql.Composed:
+    def _insert(self, part: Part) -> sql.Composed:
         return sql.SQL(
-            "INSERT INTO {target} AS t ({columns}) SELECT {columns} FROM {last}"
-            " WHERE {lines} ORDER BY {keys} ON CONFLICT ({keys}) DO"
+            "INSERT INTO {target} AS t ({columns}) SELECT {columns} FROM {last} AS l"
+            " WHERE {lines} ORDER BY {keys}"
         ).format(
             target=self._table,
-            columns=sql.SQL(", ").join(names_of(chunk.columns)),
-            last=side.last,
-            lines=lines,
+            columns=sql.SQL(", ").join(names_of(part.chunk.columns)),
+            last=part.side.last,
+            lines=part.condition,
             keys=self._key_list,
         )
 
-    def _upsert(self, side: "_Side", chunk: CopyChunk, lines: sql.Composed) -> sql.Composed:
+    def _upsert(self, part: Part) -> sql.Composed:
         settings = [
             sql.SQL("{name} = excluded.{name}").format(name=sql.Identifier(column))
-            for column in chunk.columns
+            for column in part.chunk.columns
             if column not in self._mode.key
         ]
-        return sql.SQL("{} UPDATE SET {}").format(
-            self._insert(side, chunk, lines), sql.SQL(", ").join(settings)
+        return sql.SQL("{} ON CONFLICT ({}) DO UPDATE SET {}").format(
+            self._insert(part), self._key_list, sql.SQL(", ").join(settings)
         )
 
-    def _unless_stale(self, upsert: sql.Composed) -> sql.Composed:
+    def _unless_stale(self, part: Part) -> sql.Composed:
         return sql.SQL("{} WHERE {} RETURNING t.{} AS partition").format(
-            upsert,
+            self._upsert(part),
             self._is_older("t", "excluded"),
             sql.Identifier(self._target.version_columns[0]),
         )
 
-    def _insert_new(
-        self, side: "_Side", chunk: CopyChunk, lines: sql.Composed
-    ) -> tuple[sql.Composed, sql.Composed]:
+    def _insert_new(self, part: Part) -> tuple[sql.Composed, sql.Composed]:
         """Insert what has no row yet. A row tells no partition, but the line of its key does."""
-        applied = sql.SQL("{} NOTHING RETURNING {}").format(
-            self._insert(side, chunk, lines),
+        applied = sql.SQL("{} ON CONFLICT ({}) DO NOTHING RETURNING {}").format(
+            self._insert(part),
+            self._key_list,
             sql.SQL(", ").join(sql.SQL("t.{}").format(key) for key in self._keys),
         )
         told = sql.SQL(
             "SELECT l.{partition} AS partition FROM {last} AS l JOIN applied ON {same_key}"
             " WHERE {lines}"
         ).format(
-            last=side.last,
+            last=part.side.last,
             same_key=self._same_key("l", "applied"),
-            lines=lines,
-            partition=side.marks["partition"],
+            lines=part.condition,
+            partition=part.side.marks["partition"],
         )
         return told, applied
 
-    def _delete(self, side: "_Side", lines: sql.Composed) -> sql.Composed:
+    def _delete(self, part: Part) -> sql.Composed:
         statement = sql.SQL(
             "DELETE FROM {target} AS t USING {last} AS l WHERE {lines} AND {same_key}{unless_stale}"
             " RETURNING l.{partition} AS partition"
         )
         return statement.format(
             target=self._table,
-            last=side.last,
-            lines=lines,
+            last=part.side.last,
+            lines=part.condition,
             same_key=self._same_key("t", "l"),
             unless_stale=self._and_older(),
-            partition=side.marks["partition"],
+            partition=part.side.marks["partition"],
         )
 
     def _same_key(self, left: str, right: str) -> sql.Composed:
@@ -355,84 +351,8 @@ class Merge:
         )
 
 
-@dataclass(frozen=True)
-class _Side:
-    """The lines of one kind of change: as they came (``stage``), and one a key (``last``).
-
-    ``marks`` are the columns that hold each line's number, partition and offset.
-    """
-
-    stage: sql.Identifier
-    last: sql.Identifier
-    chunks: tuple[NumberedChunk, ...]
-    columns: tuple[str, ...]
-    marks: Mapping[str, sql.Identifier]
-
-    def copy(self, cursor: Cursor, numbered: NumberedChunk, start: int, end: int) -> None:
-        """COPY the lines [start, end) of a chunk into the stage."""
-        chunk, first = numbered.chunk, numbered.first
-        records = chunk.records[start:end]
-        marks = zip(
-            range(first + start, first + end),
-            records.column("partition"),
-            records.column("offset"),
-            strict=True,
-        )
-        lines = chunk.lines[start:end].prefix(marks)
-        copy_lines(cursor, self.stage, (*self.marks.values(), *names_of(chunk.columns)), lines)
-
-    def range(self, numbered: NumberedChunk, start: int, end: int) -> sql.Composed:
-        """Whether a line is one of [start, end) of a chunk."""
-        # Literals, since with arguments psycopg2 would read the % of a name as one more of them.
-        return sql.SQL("{line} >= {start} AND {line} < {end}").format(
-            line=self.marks["line"],
-            start=sql.Literal(numbered.first + start),
-            end=sql.Literal(numbered.first + end),
-        )
-
-    def standing(self, lines: sql.Composed) -> sql.Composed:
-        """The partition of each of these lines that counts."""
-        return sql.SQL("SELECT {} AS partition FROM {} WHERE {}").format(
-            self.marks["partition"], self.last, lines
-        )
-
-
-@dataclass(frozen=True)
-class _Sides:
-    """The two kinds of change of a batch; None where it has none of a kind."""
-
-    deletes: _Side | None
-    writes: _Side | None
-
-    @classmethod
-    def of(cls, chunks: Sequence[CopyChunk]) -> "_Sides":
-        marks = {
-            name: free_name(f"kafka_pg_{name}", chunks) for name in ("line", "partition", "offset")
-        }
-
-        def side(change: Change, name: str) -> _Side | None:
-            chosen = tuple(n for n in number_chunks(chunks) if n.chunk.change is change)
-            if not chosen:
-                return None
-            return _Side(
-                stage=sql.Identifier("pg_temp", f"kafka_pg_{name}"),
-                last=sql.Identifier("pg_temp", f"kafka_pg_last_{name}"),
-                chunks=chosen,
-                columns=tuple(all_columns([numbered.chunk for numbered in chosen])),
-                marks=marks,
-            )
-
-        return cls(side(Change.DELETE, "deletes"), side(Change.WRITE, "writes"))
-
-    def __iter__(self) -> Iterator[_Side]:
-        return iter([side for side in (self.deletes, self.writes) if side is not None])
-
-    def of_change(self, change: Change) -> _Side:
-        """The side of a chunk that is in the batch."""
-        side = self.deletes if change is Change.DELETE else self.writes
-        if side is None:
-            raise LookupError(change)
-        return side
+# By partition: how many lines stood, and how many of these had an effect.
+_Effect = tuple[Mapping[int, int], Mapping[int, int]]
 
 
 class _Tally:
@@ -440,26 +360,31 @@ class _Tally:
 
     def __init__(self) -> None:
         self.counts: dict[int, BatchCounts] = {}
+        self.repeats = False
 
     def add(
-        self,
-        chunk: CopyChunk,
-        standing: Mapping[int, int],
-        applied: Mapping[int, int],
-        mode: Mode,
+        self, part: Part, standing: Mapping[int, int], applied: Mapping[int, int], mode: Mode
     ) -> None:
         """Account for a chunk: of all its lines some stood, and of these some had an effect."""
-        for partition, lines in Counter(chunk.records.column("partition")).items():
+        for partition, lines in part.count_by_partition().items():
             stood, effective = standing.get(partition, 0), applied.get(partition, 0)
             beaten = lines - stood
+            self.repeats = self.repeats or beaten > 0
             ignores = mode is Mode.INSERT_IGNORE
-            is_delete = chunk.change is Change.DELETE
+            is_delete = part.chunk.change is Change.DELETE
             self.counts[partition] = self.counts.get(partition, BatchCounts()) + BatchCounts(
                 rows=0 if is_delete else effective,
                 deleted=effective if is_delete else 0,
                 superseded=0 if ignores else beaten,
                 ignored=stood - effective + (beaten if ignores else 0),
             )
+
+
+def _count_standing(cursor: Cursor, part: Part, affected: int) -> Mapping[int, int]:
+    """By partition the lines that are the one of their key: all, where all had an effect."""
+    if affected == part.count:
+        return part.count_by_partition()
+    return _count_by_partition(cursor, part.standing)
 
 
 def _count_by_partition(

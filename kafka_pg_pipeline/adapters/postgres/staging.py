@@ -50,15 +50,15 @@ def number_chunks(chunks: Sequence[CopyChunk]) -> list[NumberedChunk]:
 
 
 def _line_column(chunks: Sequence[CopyChunk]) -> sql.Identifier:
-    return free_name("kafka_pg_line", chunks)
+    return sql.Identifier(free_name("kafka_pg_line", chunks))
 
 
-def free_name(name: str, chunks: Sequence[CopyChunk]) -> sql.Identifier:
+def free_name(name: str, chunks: Sequence[CopyChunk]) -> str:
     """A column's name that no column of the chunks has."""
     taken = set(all_columns(chunks))
     while name in taken:
         name += "_"
-    return sql.Identifier(name)
+    return name
 
 
 def all_columns(chunks: Sequence[CopyChunk]) -> list[str]:

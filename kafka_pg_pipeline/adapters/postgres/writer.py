@@ -5,7 +5,7 @@ before the positions are locked, so that a loader which freezes in the middle of
 waiting; what follows the lock runs on the server alone.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import fields, replace
 from typing import Any
@@ -72,7 +72,8 @@ class PostgresWriter:
     """The port BatchWriter over psycopg2, for one stream and one target table.
 
     It opens its own connection when it is first used and again after one was lost. Not
-    thread-safe.
+    thread-safe. ``budget_runs`` are those that count for the budget by the ledger, because other
+    processes may write for them at the same time; without any, the batch alone says what counts.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class PostgresWriter:
         loader: str,
         mode: WriteMode,
         budget: DeadLetterBudget,
+        budget_runs: Sequence[str] = (),
     ) -> None:
         self._settings = settings
         self._target = target
@@ -93,6 +95,7 @@ class PostgresWriter:
         self._identity = {"stream": stream, "topic": topic}
         self._origin = {"run_id": run_id, "loader": loader}
         self._budget = budget
+        self._budget_runs = list(budget_runs)
         self._statements = Statements("positions", settings.schema_name)
         self._catalog = Statements("catalog", settings.schema_name)
         name = f"kafka-pg {stream} {run_id}"
@@ -185,6 +188,7 @@ class PostgresWriter:
             lambda cursor: self._path.send(cursor, batch),
             lambda cursor: stage_dead_letters(cursor, self._statements, batch),
             lambda cursor: self._lock_positions(cursor, batch),
+            lambda cursor: self._check_runs(cursor, batch),
             land,
             lambda cursor: insert_dead_letters(cursor, self._statements, batch, self._identity),
             lambda cursor: self._store_gaps(cursor, batch),
@@ -202,6 +206,19 @@ class PostgresWriter:
         if cursor.fetchall() != _expected(batch):
             raise _Fenced
         failpoints.reach("after_lock")
+
+    def _check_runs(self, cursor: Cursor, batch: EncodedBatch) -> None:
+        """Insist on the budget of runs that several processes share.
+
+        One at a time from here to its COMMIT: what another one rejects meanwhile would not count.
+        """
+        if not self._budget_runs or not batch.dead_letters:
+            return
+        arguments = {**self._identity, "run_ids": self._budget_runs}
+        cursor.execute(self._statements["lock_budget"], arguments)
+        cursor.execute(self._statements["runs_rejected"], arguments)
+        [(rejected,)] = cursor.fetchall()
+        self._budget.check(replace(batch, rejected_before=int(rejected)))
 
     def _store_gaps(self, cursor: Cursor, batch: EncodedBatch) -> None:
         gaps = [(piece.position, piece.gap_end) for piece in batch.slices if piece.gap_end]
