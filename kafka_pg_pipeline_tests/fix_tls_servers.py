@@ -174,7 +174,7 @@ def tls_postgres(
             postgres.execute(f"CREATE ROLE {{}} LOGIN PASSWORD '{password}'", role)
             postgres.execute(f"GRANT ALL ON DATABASE {DATABASE} TO {{}}", role)
         postgres.execute("GRANT CREATE ON SCHEMA public TO avnadmin, etl", database=DATABASE)
-        wait_until(lambda: _talks_tls(server), 20)
+        wait_until(lambda: _talks_tls(server), 60)
         yield postgres
 
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import kafka_pg_pipeline
 from kafka_pg_pipeline.cli.commands import ENTRIES
 from kafka_pg_pipeline.cli.main import run
 from kafka_pg_pipeline.pipeline import load
@@ -45,7 +46,7 @@ class Forked:
         messages: Path,
     ) -> None:
         self._args = ("kafka-pg", *arguments)
-        places = (str(directory), str(output), str(messages))
+        places = (str(directory), str(output), str(messages), kafka_pg_pipeline.__file__)
         output.touch()
         messages.touch()
         self._process = _context.Process(
@@ -82,9 +83,15 @@ class Forked:
 
 
 def _run(
-    command: Sequence[str], environment: Mapping[str, str], directory: str, output: str, errors: str
+    command: Sequence[str],
+    environment: Mapping[str, str],
+    directory: str,
+    output: str,
+    errors: str,
+    package: str,
 ) -> None:
     """What the fork does: become the program with these arguments."""
+    assert kafka_pg_pipeline.__file__ == package, "another copy of the code would be tested"
     # A frozen program must not outlive a test session that was ended by force.
     ctypes.CDLL(None).prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
     # It may have lanes, which are processes of its own.

@@ -159,7 +159,7 @@ def test_dev_serves_the_ui_and_leaves_no_process(
     assert (second.code, f"runs already, at {url}" in second.err) == (1, True)
     bench.produce([{"id": 1}])
     wait_until(lambda: bench.query("SELECT to_regclass(%s)", bench.stream.table)[0][0], 60)
-    wait_until(lambda: bench.count() == 1, 20)
+    wait_until(lambda: bench.count() == 1, 60)
     family = psutil.Process(process.pid).children(recursive=True)
     assert len(family) >= 3
     process.send_signal(number)

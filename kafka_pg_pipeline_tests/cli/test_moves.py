@@ -149,7 +149,6 @@ def test_no_gap_is_no_move(command_line: CommandLine, loaded: Bench) -> None:
 
 def test_topic_made_anew_is_refused_then_accepted(command_line: CommandLine, loaded: Bench) -> None:
     loaded.delete_topic()
-    time.sleep(1)
     loaded.create_topic()
     loaded.produce([{"id": number} for number in range(30)])
     refused = command_line.run("load")

@@ -1,13 +1,13 @@
 """``kafka-pg produce``: into streams that allow it, and from files."""
 
 import signal
-import time
 
 import pytest
 
 from kafka_pg_pipeline.settings.models import SourceSettings
 from kafka_pg_pipeline_tests.cli.conftest import CommandLine
 from kafka_pg_pipeline_tests.fix_streams import Bench
+from kafka_pg_pipeline_tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_missing_file(command_line: CommandLine, bench: Bench) -> None:
 
 def test_ctrl_c_ends_a_slow_producer(command_line: CommandLine, source: Bench) -> None:
     process = command_line.start("produce", source.name, "--count", "100000", "--rate", "20")
-    time.sleep(2.5)
+    wait_until(source.read_all)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=20)
     assert process.returncode == 130

@@ -59,7 +59,7 @@ def following(*benches: Bench, heard: Heard) -> Iterator[Following]:
         assert not thread.is_alive()
 
 
-def wait_for(rows: int, bench: Bench, seconds: float = 30) -> None:
+def wait_for(rows: int, bench: Bench, seconds: float = 60) -> None:
     give_up = time.monotonic() + seconds
     while bench.count() < rows:
         assert time.monotonic() < give_up, f"{bench.count()} of {rows} rows"
@@ -110,7 +110,7 @@ def test_one_stream_without_its_topic_is_left_out_and_the_others_go_on(
 
 def bench_with_table(bench: Bench) -> Bench:
     """Waits until the first round has made the table."""
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 60
     while bench.query("SELECT to_regclass(%s)", bench.stream.table) == [(None,)]:
         assert time.monotonic() < give_up
         time.sleep(0.05)
@@ -130,7 +130,7 @@ def test_a_reset_and_a_pause_of_an_idle_stream_are_noticed(bench: Bench, monkeyp
         wait_for(14, bench)
         with bench.session() as session:
             session.moves.pause("for a while")
-        give_up = time.monotonic() + 20
+        give_up = time.monotonic() + 60
         while not heard.pauses:
             assert time.monotonic() < give_up
             time.sleep(0.05)
@@ -146,7 +146,7 @@ def test_the_budget_of_dead_letters_is_one_for_all_rounds(bench: Bench) -> None:
     heard = Heard()
     with following(bench, heard=heard):
         wait_for(1, bench_with_table(bench))
-        give_up = time.monotonic() + 30
+        give_up = time.monotonic() + 60
         while not heard.failures:
             assert time.monotonic() < give_up
             bench.produce([b"broken"] * 3)

@@ -39,7 +39,7 @@ def test_a_loader_killed_before_commit_leaves_nothing(
     before = account_of(loaded_bench)
     loaders.start(f"{failpoint}:kill").wait_killed()
     assert account_of(loaded_bench) == before
-    wait_until(lambda: count_stages(loaded_bench) == 0, 5)
+    wait_until(lambda: count_stages(loaded_bench) == 0)
     assert loaders.load()["rows"] == 1000
     loaded_bench.assert_exactly_once()
 

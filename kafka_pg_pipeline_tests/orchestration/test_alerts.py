@@ -271,9 +271,9 @@ def test_a_whole_dagster_tells_of_a_run_that_failed(
     with dagster_dev(tmp_path / "home", extra) as dev:
         wait_until(lambda: dev.sensor_ticks("alert_on_failure"), 60)
         dev.launch(f"load_{bench.name}")
-        wait_until(lambda: webhook.asked >= 4, 90)
+        wait_until(lambda: webhook.asked >= 4, 120)
         run_id = dev.launch(f"load_{bench.name}")
-        wait_until(lambda: any(run_id in message["text"] for message in webhook.taken), 90)
+        wait_until(lambda: any(run_id in message["text"] for message in webhook.taken), 120)
         ticks = dev.sensor_ticks("alert_on_failure")
         log = dev.log.read_text()
     assert {tick["status"] for tick in ticks} <= {"STARTED", "SKIPPED", "SUCCESS"}

@@ -59,8 +59,8 @@ def test_the_backfill_page_loads_each_window_once_beside_the_live_loads(
         assert dev.query(LAUNCH, params=params)["launchPartitionBackfill"].keys() == {"backfillId"}
         live = dev.launch(f"load_{past.name}")
         # The daemon looks for new backfills every 30 s.
-        wait_until(lambda: len(ended_backfills(dev, past)) == len(KEYS), 90)
-        wait_until(lambda: dev.status(live) == "SUCCESS", 30)
+        wait_until(lambda: len(ended_backfills(dev, past)) == len(KEYS), 150)
+        wait_until(lambda: dev.status(live) == "SUCCESS", 90)
         runs = ended_backfills(dev, past)
     assert ids_in(side) == ids_between(past, DAYS[0], DAYS[3])
     assert [done for _, done in windows(past)] == [True, True, True]

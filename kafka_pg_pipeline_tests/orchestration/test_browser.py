@@ -76,7 +76,7 @@ def test_a_launch_from_the_browser_loads_rows(
         shoot(browser, "launchpad")
         launch.click()
         wait_until(lambda: count_rows(bench) == 25, 60)
-        wait_until(lambda: not dev.has_unfinished_runs(), 30)
+        wait_until(lambda: not dev.has_unfinished_runs(), 60)
         browser.get(f"{dev.url}/runs/{dev.run_ids()[0]}")
         see(browser, "Success")
         see(browser, "dagster/table_name")

@@ -251,7 +251,7 @@ def test_a_retried_load_tells_what_its_first_attempt_loaded_too(
             cursor.execute("BEGIN")
             cursor.execute(f"SELECT FROM {bench.endpoints.postgres.schema_name}.state FOR UPDATE")
             gate.touch()
-            wait_until(lambda: find_retries(instance), 60)
+            wait_until(lambda: find_retries(instance), 120)
 
     holding = threading.Thread(target=hold_the_position)
     holding.start()

@@ -27,10 +27,10 @@ def test_records_from_outside_land_with_nobody_touching_anything(
         wait_until(has_ticked(dev, 1), 60)
         for total in (10, 20):
             bench.produce([{"id": number} for number in range(10)])
-            wait_until(lambda expected=total: count_rows(bench) == expected, 15)
-        wait_until(lambda: not dev.has_unfinished_runs(), 30)
+            wait_until(lambda expected=total: count_rows(bench) == expected, 60)
+        wait_until(lambda: not dev.has_unfinished_runs(), 60)
         runs = dev.run_ids()
-        wait_until(has_ticked(dev, len(dev.sensor_ticks(SENSOR)) + 2), 30)
+        wait_until(has_ticked(dev, len(dev.sensor_ticks(SENSOR)) + 2), 90)
         assert dev.run_ids() == runs
         ended = [tick for tick in dev.sensor_ticks(SENSOR) if tick["status"] != "STARTED"]
         assert ended[0]["status"] == "SKIPPED"
@@ -48,7 +48,7 @@ def test_a_terminated_run_leaves_whole_batches_and_no_session(
         run_id = dev.launch(f"load_{bench.name}")
         wait_until(lambda: count_rows(bench) > 500, 60)
         dev.terminate(run_id)
-        wait_until(lambda: dev.status(run_id) == "CANCELED", 30)
+        wait_until(lambda: dev.status(run_id) == "CANCELED", 90)
         left = bench.query(
             "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE %s",
             f"kafka-pg {bench.name}%",
