@@ -295,8 +295,8 @@ ORDER BY id
         "first-record-of-a-key-wins",
         (
             Edit(
-                _MERGE,
-                'sql.SQL("ASC" if self._mode.mode is Mode.INSERT_IGNORE else "DESC")',
+                _SIDES,
+                'sql.SQL("ASC" if mode.mode is Mode.INSERT_IGNORE else "DESC")',
                 'sql.SQL("ASC")',
             ),
         ),
