@@ -32,8 +32,8 @@ lint: install ## style, types and layers
 	$(BIN)/lint-imports
 
 test: lint ## lint, then the whole test suite on a real Kafka and a real PostgreSQL
-	@# More processes than two cores have work for: tests wait more than they work.
-	$(BIN)/python -m pytest --numprocesses 3 --dist worksteal $(PYTEST_ARGS)
+	@# Each process has servers of its own; tests wait more than they work.
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal $(PYTEST_ARGS)
 
 format: install ## rewrite the code in the house's format
 	$(BIN)/ruff check --fix .
