@@ -15,6 +15,8 @@ from kafka_pg_pipeline_tests.kafka.harness import read_until
 from kafka_pg_pipeline_tests.kafka.resources import assert_released, count_resources
 
 CANARY = "canary-4111"
+# librdkafka fetches by itself; so long it needs for what these tests produce.
+CLIENT_READS_AHEAD_SECONDS = 1.5
 
 
 def offsets(records):
@@ -55,6 +57,18 @@ def test_aborted_data_and_markers_are_passed_without_waiting(topics, read):
     assert offsets(records) == [0, 1, 2, 104, 105]
     assert reader.position(0) == end
     assert polls < 8
+    assert time.monotonic() - started < 15
+
+
+def test_markers_that_waited_in_the_client_with_records_are_passed_with_them(topics, read):
+    topic = topics.create()
+    topics.fill(topic, 3)
+    topics.transaction(topic, 2, end="abort")
+    reader = read(topic, {0: 0})
+    time.sleep(CLIENT_READS_AHEAD_SECONDS)
+    started = time.monotonic()
+    records, _ = read_until(reader, {0: 6}, timeout_seconds=30)
+    assert offsets(records) == [0, 1, 2]
     assert time.monotonic() - started < 15
 
 
@@ -280,6 +294,27 @@ def test_broken_batch_behind_a_finished_partition_is_no_concern(topics, read):
         reader.poll(max_records=5, timeout_seconds=2)
     reader.finish(0)
     read_until(reader, {1: 2_000}, max_records=100)
+
+
+def test_broken_batch_that_waited_in_the_client_is_no_concern_once_its_partition_is_finished(
+    topics, read
+):
+    topic = topics.create(partitions=2)
+    topics.fill(topic, 5, partition=0)
+    topics.fill(topic, 200, partition=1)
+    send_undecodable(topics, topic)
+    reader = read(topic, {0: 0, 1: 0})
+    time.sleep(CLIENT_READS_AHEAD_SECONDS)
+    found = []
+    while reader.position(0) < 5:
+        for partition, batch in reader.poll(max_records=5_000, timeout_seconds=2).items():
+            found += [(partition, record) for record in batch]
+    reader.finish(0)
+    if reader.position(1) < 200:
+        found += read_until(reader, {1: 200}, max_records=100)[0]
+    assert reader.poll(max_records=100, timeout_seconds=0.5) == {}
+    assert [r.offset for p, r in found if p == 0] == list(range(5))
+    assert [r.offset for p, r in found if p == 1] == list(range(200))
 
 
 def test_poll_returns_empty_in_time_at_the_end(topics, read):

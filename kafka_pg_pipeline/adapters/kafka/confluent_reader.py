@@ -85,6 +85,7 @@ class ConfluentReader:
         self._passed = dict(start_offsets)
         self._unfinished = set(start_offsets)
         self._failure: Exception | None = None
+        self._failures: dict[int, PipelineError] = {}
         self._liveness = Liveness(settings.request_timeout_seconds, clock)
         self._guard = Guard(
             build_client_options(settings, client_id), ClientKeeper(), topic, stream
@@ -124,6 +125,7 @@ class ConfluentReader:
         """Fetch no more of this partition."""
         self._check_usable()
         self._unfinished.discard(partition)
+        self._failures.pop(partition, None)
         self._consumer.pause([TopicPartition(self._topic, partition)])
 
     def close(self) -> None:
@@ -156,8 +158,7 @@ class ConfluentReader:
             except KafkaException as raised:
                 error = to_driver_error(raised.args[0], self._topic)
             self._consumer.poll(0)  # brings what ``_note`` is told
-            if self._failure is not None:
-                raise self._failure
+            self._raise_failure()
             is_missing = isinstance(error, driver.UnknownTopicOrPartitionError)
             if is_missing or not is_transient(error) or self._clock() > over:
                 raise error
@@ -168,11 +169,15 @@ class ConfluentReader:
         if is_final(error) and self._failure is None:
             self._failure = to_driver_error(error, self._topic)
 
+    def _raise_failure(self) -> None:
+        for failure in (self._failure, *self._failures.values()):
+            if failure is not None:
+                raise failure
+
     def _poll(self, max_records: int, timeout_seconds: float) -> Mapping[int, RecordRun]:
         give_up_at = self._clock() + timeout_seconds
         while True:
-            if self._failure is not None:
-                raise self._failure
+            self._raise_failure()
             remaining = max(0.0, give_up_at - self._clock())
             messages = self._consumer.consume(max_records, min(remaining, _SLICE_SECONDS))
             if messages:
@@ -182,7 +187,8 @@ class ConfluentReader:
                     return found
             elif self._liveness.is_check_due():
                 self._liveness.record_check(is_behind=self._is_behind())
-            if self._failure is None and remaining <= _SLICE_SECONDS:
+            self._raise_failure()
+            if remaining <= _SLICE_SECONDS:
                 return {}
 
     def _take(self, messages: Sequence[Message]) -> tuple[Mapping[int, RecordRun], bool]:
@@ -191,24 +197,27 @@ class ConfluentReader:
         moved = False
         if any(map(Message.error, messages)):
             messages, moved = self._sift(messages)
+        cut: set[int] = set()
         for partition, run in groupby(messages, Message.partition):
-            if partition in self._unfinished:
+            if partition in self._unfinished and partition not in cut:
                 given = list(run)
                 readable = self._readable(partition, given)
                 found.setdefault(partition, []).extend(readable)
                 if len(readable) < len(given):
-                    break  # what is behind is given up with the reader
+                    cut.add(partition)
         runs = {partition: MessageRun(read) for partition, read in found.items() if read}
         for partition, records in runs.items():
-            self._passed[partition] = records[-1].offset + 1
+            self._pass(partition, records[-1].offset + 1)
         return runs, moved
 
     def _sift(self, messages: Sequence[Message]) -> tuple[list[Message], bool]:
-        """The messages that are records; those behind a failure are given up with the reader."""
+        """The messages that are records, without those behind a failure of their partition."""
         records: list[Message] = []
         moved = False
         for message in messages:
             error, partition, offset = message.error(), message.partition(), message.offset()
+            if partition in self._failures:
+                continue
             if error is None:
                 records.append(message)
             elif partition is None or offset is None:
@@ -217,8 +226,7 @@ class ConfluentReader:
                 moved = self._pass(partition, offset) or moved
             elif partition in self._unfinished and is_final(error):
                 raised = to_driver_error(error, self._topic, partition, self._passed[partition])
-                self._failure = self._explain(raised, partition, offset)
-                break
+                self._failures[partition] = self._explain(raised, partition, offset)
         return records, moved
 
     def _readable(self, partition: int, run: Sequence[Message]) -> Sequence[Message]:
@@ -230,7 +238,8 @@ class ConfluentReader:
                 number += 1
         if number < len(run):
             offset = run[number].offset() or 0
-            self._failure = self._explain(driver.CorruptRecordError(), partition, offset)
+            error = driver.CorruptRecordError()
+            self._failures[partition] = self._explain(error, partition, offset)
         return run[:number]
 
     def _pass(self, partition: int, offset: int) -> bool:
