@@ -147,5 +147,5 @@ def _join(lines: Sequence[bytes]) -> bytes:
 
 
 def _csv_to_text(line: bytes) -> str:
-    items = json.loads(b"[%b]" % line, parse_int=str, parse_float=str)
-    return "\t".join(map(write_item, items))
+    # Numbers as numbers: a key must look alike, whichever way a line of it was written.
+    return "\t".join(map(write_item, json.loads(b"[%b]" % line)))

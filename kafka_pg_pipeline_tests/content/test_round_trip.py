@@ -81,9 +81,9 @@ def assert_read_alike(columns: list[Column], literals: list[str]) -> None:
 
 
 def as_copied(items: tuple[Any, ...] | None) -> tuple[str, ...] | None:
-    """Items as PostgreSQL reads them: ``True`` is ``true``, and ``1e19`` is ``1e+19``."""
+    """Items as PostgreSQL reads them: ``True`` is ``true``."""
     spelled = {"True": "true", "False": "false"}
-    return items and tuple(spelled.get(item, item.replace("e+", "e")) for item in map(str, items))
+    return items and tuple(spelled.get(str(item), str(item)) for item in items)
 
 
 def assert_fates_fit(bench: Bench, kind: Kind, writing: Writing, literals: list[str]) -> None:

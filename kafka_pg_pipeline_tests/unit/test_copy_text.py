@@ -76,9 +76,9 @@ def test_the_number_zero_is_no_null_and_the_word_null_is_no_null():
     assert list(CsvLines([b'0,"null",null\n'], 1)) == ["0\tnull\t\\N"]
 
 
-def test_a_number_in_csv_keeps_its_digits_as_text():
-    assert list(CsvLines([b"1.10,12345678901234567890,1e400\n"], 1)) == [
-        "1.10\t12345678901234567890\t1e400"
+def test_a_number_in_csv_reads_as_python_writes_it():
+    assert list(CsvLines([b"1.5,12345678901234567890,1e19,-0.0\n"], 1)) == [
+        "1.5\t12345678901234567890\t1e+19\t-0.0"
     ]
 
 

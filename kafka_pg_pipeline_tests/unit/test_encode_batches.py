@@ -3,12 +3,14 @@
 import pytest
 
 from kafka_pg_pipeline.domain.copy_text import CopyFormat
+from kafka_pg_pipeline.domain.modes import Mode, WriteMode
 from kafka_pg_pipeline.domain.record_runs import ListedRecords
 from kafka_pg_pipeline.domain.records import Reason
 from kafka_pg_pipeline.domain.tables import MetadataField
 from kafka_pg_pipeline.pipeline.decode_json import JsonDecoder
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
 from kafka_pg_pipeline.pipeline.encode_record import RunContext
+from kafka_pg_pipeline.pipeline.shape import RowShape
 from kafka_pg_pipeline_tests.encoding import (
     FakeRecord,
     array_column,
@@ -173,6 +175,17 @@ def test_a_table_without_columns_takes_nothing():
 
 def test_metadata_alone_makes_a_row():
     assert encode([OFFSET], b"{}", b'{"a":1}', b"broken").lines == ["0", "1"]
+
+
+def test_a_line_brings_along_what_an_older_one_has_however_its_key_was_encoded():
+    columns = [column("k", "float8"), column("a", "int8", has_default=True)]
+    shape = RowShape(mode=WriteMode(Mode.UPSERT, ("k",)))
+    builder = RowEncoder(table_of(columns), RunContext("t"), shape).start_batch()
+    builder.add(ListedRecords([FakeRecord(b'{"k":1e19,"a":1}')] * 2))
+    assert {chunk.lines.format for chunk in builder.chunks()} == {CopyFormat.CSV}
+    builder.add(ListedRecords([FakeRecord(b'{"k":1e19}')]))
+    assert {chunk.columns for chunk in builder.chunks()} == {("k", "a")}
+    assert builder.chunks()[-1].lines[-1] == "1e+19\t1"
 
 
 # -- blocks --------------------------------------------------------------------------------------

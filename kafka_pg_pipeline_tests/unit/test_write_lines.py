@@ -28,6 +28,11 @@ def test_what_is_written_is_what_was_given(rows):
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_double_reads_as_it_is_written_by_itself(number):
+    assert list(write_lines([(number,)])) == [write_item(number)]
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_double_keeps_its_value(number):
     (line,) = write_lines([(number,)])
     assert float(line) == number
