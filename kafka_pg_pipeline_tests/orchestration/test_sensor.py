@@ -155,13 +155,15 @@ def test_a_closed_port_is_a_reason_to_skip_and_leaks_nothing(
     instance: dg.DagsterInstance,
 ) -> None:
     closed = KafkaSettings(bootstrap_servers="127.0.0.1:1")
-    location = make_location(bench_maker.make(closed, postgres))
+    benches = [bench_maker.make(closed, postgres) for _ in range(2)]
+    location = make_location(*benches)
     location.tick(instance)
     before = (threading.active_count(), psutil.Process(os.getpid()).num_fds())
     for _ in range(5):
         tick = location.tick(instance)
         assert requested(tick) == []
-        assert "127.0.0.1:1" in tick.skip_message
+        assert tick.skip_message.count("127.0.0.1:1 refuses connections") == 2
+        assert not any(bench.stream.topic in tick.skip_message for bench in benches)
     after = (threading.active_count(), psutil.Process(os.getpid()).num_fds())
     assert after[0] - before[0] <= 2
     assert after[1] - before[1] <= 5

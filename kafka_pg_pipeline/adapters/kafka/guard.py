@@ -17,12 +17,13 @@ T = TypeVar("T")
 class Guard:
     """The client under guard: its options, who can close it, and the topic that is its concern.
 
+    ``topic`` is None where that are many.
     ``stream`` is how messages call the stream that reads the topic.
     """
 
     options: Mapping[str, Any]
     keeper: ClientKeeper
-    topic: str
+    topic: str | None
     stream: str = "STREAM"
 
     @property

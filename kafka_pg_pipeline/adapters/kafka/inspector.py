@@ -75,9 +75,7 @@ class KafkaInspector:
 
         Which trouble that is, ``fetch_snapshot`` tells.
         """
-        return self._run(
-            ", ".join(topics), lambda session: self._snapshots_at_hand(session, topics)
-        )
+        return self._run(None, lambda session: self._snapshots_at_hand(session, topics))
 
     def fetch_identity(self, topic: str) -> TopicIdentity:
         """The topic's identity alone: one metadata round trip."""
@@ -95,7 +93,7 @@ class KafkaInspector:
         if keeper is not None:
             keeper.close()
 
-    def _run(self, topic: str, action: Callable[[_Session], T]) -> T:
+    def _run(self, topic: str | None, action: Callable[[_Session], T]) -> T:
         """``action`` on an open session, with bounded retries, under the deadline."""
         keeper = self._keeper = self._keeper or ClientKeeper()
         guard = Guard(self._options, keeper, topic)
