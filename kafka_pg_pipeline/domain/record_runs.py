@@ -3,6 +3,7 @@
 from abc import abstractmethod
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, chain
 from operator import attrgetter
 from typing import Any, overload
 
@@ -16,9 +17,16 @@ class RecordRun(Sequence[Record]):
     def __getitem__(self, index: int) -> Record: ...
     @overload
     def __getitem__(self, index: slice) -> "RecordRun": ...
-    @abstractmethod
     def __getitem__(self, index: int | slice) -> "Record | RecordRun":
-        """One record, or a shorter run."""
+        return self.part(index) if isinstance(index, slice) else self.record(index)
+
+    @abstractmethod
+    def record(self, index: int) -> Record:
+        """The record at a place, as a sequence has it."""
+
+    @abstractmethod
+    def part(self, places: slice) -> "RecordRun":
+        """Some of the records."""
 
     @abstractmethod
     def column(self, attribute: str) -> list[Any]:
@@ -37,14 +45,13 @@ class ListedRecords(RecordRun):
     def __iter__(self) -> Iterator[Record]:
         return iter(self._records)
 
-    @overload
-    def __getitem__(self, index: int) -> Record: ...
-    @overload
-    def __getitem__(self, index: slice) -> RecordRun: ...
-    def __getitem__(self, index: int | slice) -> Record | RecordRun:
-        if isinstance(index, slice):
-            return ListedRecords(self._records[index])
+    def record(self, index: int) -> Record:
+        """The record at a place."""
         return self._records[index]
+
+    def part(self, places: slice) -> "ListedRecords":
+        """Some of the records."""
+        return ListedRecords(self._records[places])
 
     def column(self, attribute: str) -> list[Any]:
         """That attribute of each record."""
@@ -52,37 +59,27 @@ class ListedRecords(RecordRun):
 
 
 class JoinedRecords(RecordRun):
-    """Runs, one after the other; more can be added behind them."""
+    """Runs, one after the other."""
 
-    def __init__(self, runs: Iterable[RecordRun] = ()) -> None:
-        self._runs: list[RecordRun] = []
-        self._ends: list[int] = []
-        for run in runs:
-            self.extend(run)
-
-    def extend(self, run: RecordRun) -> None:
-        """Add a run behind the others."""
-        if run:
-            self._runs.append(run)
-            self._ends.append(len(self) + len(run))
+    def __init__(self, runs: Iterable[RecordRun]) -> None:
+        self._runs = [run for run in runs if run]
+        self._ends = list(accumulate(map(len, self._runs)))
 
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
     def __iter__(self) -> Iterator[Record]:
-        for run in self._runs:
-            yield from run
+        return chain.from_iterable(self._runs)
 
-    @overload
-    def __getitem__(self, index: int) -> Record: ...
-    @overload
-    def __getitem__(self, index: slice) -> RecordRun: ...
-    def __getitem__(self, index: int | slice) -> Record | RecordRun:
-        if isinstance(index, slice):
-            return ListedRecords(map(self.__getitem__, range(*index.indices(len(self)))))
+    def record(self, index: int) -> Record:
+        """The record at a place."""
         place = range(len(self))[index]
         number = bisect_right(self._ends, place)
         return self._runs[number][place - (self._ends[number - 1] if number else 0)]
+
+    def part(self, places: slice) -> ListedRecords:
+        """Some of the records."""
+        return ListedRecords(map(self.record, range(len(self))[places]))
 
     def column(self, attribute: str) -> list[Any]:
         """That attribute of each record."""

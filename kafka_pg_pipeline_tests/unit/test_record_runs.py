@@ -1,5 +1,7 @@
 """Many records at once."""
 
+from itertools import accumulate
+
 import pytest
 
 from kafka_pg_pipeline.domain.record_runs import JoinedRecords, ListedRecords
@@ -9,12 +11,10 @@ RECORDS = [FakeRecord(b"%d" % number, offset=number) for number in range(7)]
 
 
 def joined(*sizes: int) -> JoinedRecords:
-    runs = JoinedRecords()
-    start = 0
-    for size in sizes:
-        runs.extend(ListedRecords(RECORDS[start : start + size]))
-        start += size
-    return runs
+    ends = list(accumulate(sizes))
+    return JoinedRecords(
+        ListedRecords(RECORDS[end - size : end]) for size, end in zip(sizes, ends, strict=True)
+    )
 
 
 @pytest.mark.parametrize(
@@ -33,4 +33,4 @@ def test_a_run_is_the_sequence_of_its_records(run):
 
 
 def test_an_empty_run_has_no_record():
-    assert list(JoinedRecords()) == JoinedRecords().column("value") == []
+    assert list(JoinedRecords([])) == JoinedRecords([]).column("value") == []

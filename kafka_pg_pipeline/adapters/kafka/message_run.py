@@ -1,7 +1,7 @@
 """librdkafka's messages as records: column by column, and one by one only where that is wanted."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, overload
+from typing import Any, NamedTuple
 
 from confluent_kafka import Message
 
@@ -36,14 +36,13 @@ class MessageRun(RecordRun):
     def __iter__(self) -> Iterator[Record]:
         return map(_make_record, self._messages)
 
-    @overload
-    def __getitem__(self, index: int) -> Record: ...
-    @overload
-    def __getitem__(self, index: slice) -> RecordRun: ...
-    def __getitem__(self, index: int | slice) -> Record | RecordRun:
-        if isinstance(index, slice):
-            return MessageRun(self._messages[index])
+    def record(self, index: int) -> Record:
+        """The record at a place."""
         return _make_record(self._messages[index])
+
+    def part(self, places: slice) -> "MessageRun":
+        """Some of the records."""
+        return MessageRun(self._messages[places])
 
     def column(self, attribute: str) -> list[Any]:
         """That attribute of each record."""
@@ -75,4 +74,4 @@ _ATTRIBUTES: Mapping[str, Callable[[Message], Any]] = {
 
 
 def _make_record(message: Message) -> FetchedRecord:
-    return FetchedRecord(*(read(message) for read in _ATTRIBUTES.values()))
+    return FetchedRecord(**{name: read(message) for name, read in _ATTRIBUTES.items()})
