@@ -1,7 +1,7 @@
 """What Kafka Connect's JsonConverter writes: schema and payload, or a payload alone."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from types import TracebackType
 from typing import Any
 
 import msgspec
@@ -31,8 +31,15 @@ class SchemaCache:
     def __init__(self, compile_text: Callable[[Any], Any]) -> None:
         self._compile = compile_text
         self._compiled: dict[bytes, Any] = {}
+        self._last: tuple[bytes, Any] = (b"", None)
 
     def __getitem__(self, text: bytes) -> Any:
+        # A schema is often longer than its record, and comparing is cheaper than hashing.
+        if text != self._last[0]:
+            self._last = (text, self._look_up(text))
+        return self._last[1]
+
+    def _look_up(self, text: bytes) -> Any:
         if text not in self._compiled:
             if len(self._compiled) >= _MOST_SCHEMAS:
                 self._compiled.clear()
@@ -58,7 +65,7 @@ class ConnectJsonDecoder:
         """
         if self._avro is not None and has_schema_id(data):
             return self._avro.decode(data)
-        with rejections():
+        with rejections:
             schema, payload = unwrap(data)
             rewrite: Rewrite | None = None if schema is None else self._rewrites[schema]
             if payload == _NULL:
@@ -69,7 +76,7 @@ class ConnectJsonDecoder:
         """PostgreSQL's types for the fields, where the data has a schema."""
         if self._avro is not None and has_schema_id(data):
             return self._avro.column_types(data)
-        with rejections():
+        with rejections:
             schema, _ = unwrap(data)
             described: Mapping[str, str] = {} if schema is None else self._types[schema]
             return described
@@ -86,21 +93,34 @@ def unwrap(data: bytes) -> tuple[bytes | None, bytes]:
     return None if schema == _NULL else schema, bytes(fields["payload"])
 
 
-@contextmanager
-def rejections() -> Iterator[None]:
-    """Turn what the pieces of a decoder raise into a verdict on the record."""
-    try:
-        yield
-    except Unfit as unfit:
-        reason = unfit.reason
-    except UnicodeDecodeError:
-        reason = Reason.INVALID_UTF8
-    except RecursionError:
-        reason = Reason.TOO_DEEP
-    except (msgspec.ValidationError, BadValueError, LookupError, TypeError):
-        reason = Reason.UNDECODABLE
-    except msgspec.DecodeError:
-        reason = Reason.INVALID_JSON
-    else:
-        return
-    raise Rejected(Stage.DECODE, reason)
+class Rejections:
+    """Turns what the pieces of a decoder raise into a verdict on the record."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, _: type[BaseException] | None, error: BaseException | None, __: TracebackType | None
+    ) -> None:
+        reason = None if error is None else _find_reason(error)
+        if reason is not None:
+            raise Rejected(Stage.DECODE, reason) from None
+
+
+# Without state, and entered for each record.
+rejections = Rejections()
+
+
+def _find_reason(error: BaseException) -> Reason | None:
+    match error:
+        case Unfit():
+            return error.reason
+        case UnicodeDecodeError():
+            return Reason.INVALID_UTF8
+        case RecursionError():
+            return Reason.TOO_DEEP
+        case msgspec.ValidationError() | BadValueError() | LookupError() | TypeError():
+            return Reason.UNDECODABLE
+        case msgspec.DecodeError():
+            return Reason.INVALID_JSON
+    return None

@@ -72,23 +72,21 @@ def split_object(literal: bytes) -> dict[str, msgspec.Raw]:
     return _decode_object(literal)
 
 
-def join_object(fields: Mapping[str, bytes | msgspec.Raw]) -> bytes:
+def join_object(fields: Mapping[str, msgspec.Raw]) -> bytes:
     """An object of fields that are written already."""
-    return (
-        b"{"
-        + b",".join(_encode(name) + b":" + bytes(literal) for name, literal in fields.items())
-        + b"}"
-    )
+    return _encode(fields)
 
 
 def rewrite_fields(
     fields: Mapping[str, msgspec.Raw], rewrites: Mapping[str, Rewrite]
-) -> dict[str, bytes | msgspec.Raw]:
+) -> Mapping[str, msgspec.Raw]:
     """The fields, those that are named differently read."""
-    return {
-        name: rewrites[name](bytes(literal)) if name in rewrites else literal
-        for name, literal in fields.items()
+    changed = {
+        name: msgspec.Raw(rewrite(bytes(fields[name])))
+        for name, rewrite in rewrites.items()
+        if name in fields
     }
+    return {**fields, **changed}
 
 
 def _keep_null(rewrite: Rewrite) -> Rewrite:
@@ -133,7 +131,10 @@ def _map(values: Schema) -> Rewrite | None:
     if rewrite is None:
         return None
     return lambda literal: join_object(
-        {name: rewrite(bytes(value)) for name, value in _decode_object(literal).items()}
+        {
+            name: msgspec.Raw(rewrite(bytes(value)))
+            for name, value in _decode_object(literal).items()
+        }
     )
 
 

@@ -47,7 +47,13 @@ class _Envelope(msgspec.Struct):
     after: msgspec.Raw = msgspec.Raw(b"null")
 
 
+class _Wrapped(msgspec.Struct, forbid_unknown_fields=True):
+    schema: msgspec.Raw
+    payload: _Envelope
+
+
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
+_decode_wrapped = msgspec.json.Decoder(_Wrapped).decode
 
 
 class DebeziumDecoder:
@@ -57,6 +63,8 @@ class DebeziumDecoder:
         self._rewrites = SchemaCache(_compile_row)
         self._types = SchemaCache(_describe_row)
         self._avro = AvroDecoder(registry) if registry is not None else None
+        # What the last event was is the likeliest for the next one, and saves a look.
+        self._expects_schema = False
 
     def decode(self, data: bytes) -> Decoded:
         """The row behind a create, read or update; the row before a delete, if there is one.
@@ -67,9 +75,8 @@ class DebeziumDecoder:
         Raises:
             Rejected: it is no change event.
         """
-        with rejections():
-            schema, payload = self._read(data)
-            envelope = _decode_envelope(payload)
+        with rejections:
+            schema, envelope = self._open(data)
             rewrites = {} if schema is None else self._rewrites[schema]
             if envelope.op in _WRITES:
                 return _written(bytes(envelope.after), rewrites)
@@ -83,16 +90,30 @@ class DebeziumDecoder:
         """PostgreSQL's types for the columns of the row, where the event has a schema."""
         if self._avro is not None and has_schema_id(data):
             return self._avro.column_types(data, within="after")
-        with rejections():
+        with rejections:
             schema, _ = unwrap(data)
             described: Mapping[str, str] = {} if schema is None else self._types[schema]
             return described
 
-    def _read(self, data: bytes) -> tuple[bytes | None, bytes]:
+    def _open(self, data: bytes) -> tuple[bytes | None, _Envelope]:
         """The event, and its schema where its values are still to be read by that."""
-        if self._avro is None or not has_schema_id(data):
-            return unwrap(data)
-        return None, self._avro.decode(data).document or b""
+        if self._avro is not None and has_schema_id(data):
+            return None, _decode_envelope(self._avro.decode(data).document or b"")
+        if self._expects_schema:
+            try:
+                wrapped = _decode_wrapped(data)
+                schema = bytes(wrapped.schema)
+                return None if schema == b"null" else schema, wrapped.payload
+            except msgspec.ValidationError:
+                pass  # it may be bare
+        else:
+            try:
+                return None, _decode_envelope(data)
+            except msgspec.ValidationError:
+                pass  # it may have a schema around it
+        text, payload = unwrap(data)
+        self._expects_schema = payload is not data
+        return text, _decode_envelope(payload)
 
 
 def _describe_row(schema: Schema) -> Mapping[str, str]:
@@ -107,10 +128,19 @@ def _compile_row(schema: Schema) -> Mapping[str, Rewrite]:
 
 
 def _written(row: bytes, rewrites: Mapping[str, Rewrite]) -> Decoded:
+    if not rewrites and row.startswith(b"{") and not _mentions_unchanged(row):
+        return Decoded(row)
     fields = split_object(row)
     unchanged = frozenset(name for name, text in fields.items() if bytes(text) in _UNCHANGED)
     kept = {name: text for name, text in fields.items() if name not in unchanged}
     return Decoded(join_object(rewrite_fields(kept, rewrites)), Change.WRITE, unchanged)
+
+
+def _mentions_unchanged(row: bytes) -> bool:
+    for text in _UNCHANGED:  # a loop, for it is done for each record
+        if text in row:
+            return True
+    return False
 
 
 def _deleted(row: bytes, rewrites: Mapping[str, Rewrite]) -> Decoded:

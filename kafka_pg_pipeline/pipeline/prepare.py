@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from kafka_pg_pipeline.domain.policies import InvalidText
 from kafka_pg_pipeline.domain.records import Record
@@ -19,7 +20,7 @@ class Preparation:
     transform: Callable[[Record, bytes], bytes | None] | None = None
     flatten: Callable[[bytes], bytes] | None = None
 
-    @property
+    @cached_property
     def is_idle(self) -> bool:
         """Whether documents stay as they are."""
         repairs = self.invalid_text is not InvalidText.DEAD_LETTER
