@@ -20,7 +20,7 @@ from kafka_pg_pipeline.domain.record_runs import ListedRecords
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.tables import Column, Evolved, TableName, TargetTable, ValueField
 from kafka_pg_pipeline.errors import TargetError
-from kafka_pg_pipeline.pipeline.documents import read_values
+from kafka_pg_pipeline.pipeline.documents import find_documents, read_values
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
 from kafka_pg_pipeline.pipeline.encode_record import RunContext
 from kafka_pg_pipeline.pipeline.infer import make_column, split_document
@@ -194,7 +194,8 @@ def look_at(
         stop = (
             f"{rejected.total():,} of the records looked at would be rejected, {allowed:,} may be"
         )
-    documents = read_values(sample, session.decoders.value, shape.preparation)
+    said = read_values(ListedRecords(sample), session.decoders.value, shape.preparation)
+    documents = find_documents(said)
     fields = Counter(name for document in documents for name in split_document(document))
     untaken = {name: number for name, number in fields.most_common() if name in encoder.untaken}
     return SampleLook(dict(rejected.most_common()), untaken, stop)

@@ -15,9 +15,9 @@ _DAYS_MIN, _DAYS_END = -2_440_588, 2_145_031_949
 _YEARS_A_CYCLE, _DAYS_A_CYCLE = 400, 146_097
 _DAYS_TO_EPOCH = date(1970, 1, 1).toordinal() - 1
 _EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - zones are not its business
-# Where ``datetime`` ends, in microseconds of 1970.
-_MICROSECONDS_OF_YEAR_1 = (datetime.min - _EPOCH) // timedelta(microseconds=1)
-_MICROSECONDS_OF_YEAR_9999 = (datetime.max - _EPOCH) // timedelta(microseconds=1)
+# The years that ``datetime`` knows, 1 to 9999, in microseconds of 1970.
+_DATETIME_MIN = -_DAYS_TO_EPOCH * _MICROSECONDS_A_DAY
+_DATETIME_END = (date.max.toordinal() - _DAYS_TO_EPOCH) * _MICROSECONDS_A_DAY
 
 
 class MomentText:
@@ -55,9 +55,9 @@ def format_microseconds(microseconds: int, *, zone: str = "+00") -> str:
     Raises:
         Unfit: timestamptz does not reach that far.
     """
-    if _MICROSECONDS_OF_YEAR_1 <= microseconds <= _MICROSECONDS_OF_YEAR_9999:
-        moment = _EPOCH + timedelta(0, 0, microseconds)
-        return moment.isoformat(" ", "microseconds" if microseconds % 1000 else "milliseconds") + zone
+    if _DATETIME_MIN <= microseconds < _DATETIME_END:
+        places = "microseconds" if microseconds % 1000 else "milliseconds"
+        return (_EPOCH + timedelta(0, 0, microseconds)).isoformat(" ", places) + zone
     if not _MICROSECONDS_MIN <= microseconds < _MICROSECONDS_END:
         raise Unfit(Reason.OUT_OF_RANGE)
     days, rest = divmod(microseconds, _MICROSECONDS_A_DAY)

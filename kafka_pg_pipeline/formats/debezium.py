@@ -137,10 +137,7 @@ def _written(row: bytes, rewrites: Mapping[str, Rewrite]) -> Decoded:
 
 
 def _mentions_unchanged(row: bytes) -> bool:
-    for text in _UNCHANGED:  # a loop, for it is done for each record
-        if text in row:
-            return True
-    return False
+    return any(map(row.__contains__, _UNCHANGED))
 
 
 def _deleted(row: bytes, rewrites: Mapping[str, Rewrite]) -> Decoded:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from kafka_pg_pipeline.domain.documents import Change, Decoded
+from kafka_pg_pipeline.domain.record_runs import RecordRun
 from kafka_pg_pipeline.domain.records import Reason, Record, Stage
 from kafka_pg_pipeline.domain.verdicts import Rejected
 from kafka_pg_pipeline.pipeline.prepare import Preparation
@@ -15,43 +16,58 @@ VALUE_FIELD = "value"
 _WHITESPACE = b" \t\n\r"
 _TOMBSTONE = Decoded(None, Change.DELETE)
 
-
-def read_value(
-    record: Record, decoder: RecordDecoder | None, preparation: Preparation
-) -> Decoded | None:
-    """What a record says; without a decoder its value is JSON. None where it is left out.
-
-    Raises:
-        Rejected: the value is not of the format, or cannot be prepared.
-        RegistryUnavailableError: its schema could not be fetched.
-    """
-    if record.value is None:
-        return _TOMBSTONE
-    decoded = Decoded(record.value) if decoder is None else decoder.decode(record.value)
-    document = decoded.document
-    if document is None:
-        return decoded
-    if decoder is not None and not document.startswith(b"{"):
-        document = as_object(document, (VALUE_FIELD,))
-    prepared = document if preparation.is_idle else preparation.of_value(record, document)
-    if prepared is None or prepared is decoded.document:
-        return None if prepared is None else decoded
-    return decoded._replace(document=prepared)
+# What became of a record's value: the verdict where it cannot be read, None where it is left out.
+Said = Decoded | Rejected | None
 
 
 def read_values(
-    records: Iterable[Record], decoder: RecordDecoder | None, preparation: Preparation
-) -> list[bytes]:
+    records: RecordRun, decoder: RecordDecoder | None, preparation: Preparation
+) -> list[Said]:
+    """What each record says; without a decoder values are JSON.
+
+    Raises:
+        RegistryUnavailableError: a schema could not be fetched.
+    """
+    said: list[Said] = [_read(value, decoder) for value in records.column("value")]
+    if preparation.is_idle:
+        return said
+    return [_prepare(*pair, preparation) for pair in zip(records, said, strict=True)]
+
+
+def find_documents(said: Iterable[Said]) -> list[bytes]:
     """The documents of rows, of those records that can be read and have one."""
-    documents = []
-    for record in records:
-        try:
-            decoded = read_value(record, decoder, preparation)
-        except Rejected:
-            continue
-        if decoded and decoded.document is not None and decoded.change is Change.WRITE:
-            documents.append(decoded.document)
-    return documents
+    return [
+        decoded.document
+        for decoded in said
+        if isinstance(decoded, Decoded)
+        and decoded.document is not None
+        and decoded.change is Change.WRITE
+    ]
+
+
+def _read(value: bytes | None, decoder: RecordDecoder | None) -> Decoded | Rejected:
+    if value is None:
+        return _TOMBSTONE
+    if decoder is None:
+        return Decoded(value)
+    try:
+        decoded = decoder.decode(value)
+        document = decoded.document
+        if document is None or document.startswith(b"{"):
+            return decoded
+        return decoded._replace(document=as_object(document, (VALUE_FIELD,)))
+    except Rejected as verdict:
+        return verdict
+
+
+def _prepare(record: Record, said: Said, preparation: Preparation) -> Said:
+    if not isinstance(said, Decoded) or said.document is None:
+        return said
+    try:
+        prepared = preparation.of_value(record, said.document)
+    except Rejected as verdict:
+        return verdict
+    return None if prepared is None else said._replace(document=prepared)
 
 
 def fetch_types(records: Sequence[Record], decoder: RecordDecoder | None) -> Mapping[str, str]:

@@ -18,7 +18,7 @@ from kafka_pg_pipeline.errors import KafkaUnavailableError
 from kafka_pg_pipeline.pipeline.chunk_lines import ChunkLines
 from kafka_pg_pipeline.pipeline.decode_document import DocumentDecoder
 from kafka_pg_pipeline.pipeline.decode_json import UNSET
-from kafka_pg_pipeline.pipeline.documents import fetch_types, read_key, read_value
+from kafka_pg_pipeline.pipeline.documents import Said, fetch_types, read_key, read_values
 from kafka_pg_pipeline.pipeline.encode_deletions import DeletionEncoder
 from kafka_pg_pipeline.pipeline.encode_record import RecordBlock, RecordWriter, RunContext
 from kafka_pg_pipeline.pipeline.latest_lines import LatestLines
@@ -68,14 +68,13 @@ class RowEncoder:
         """An empty batch."""
         return BatchBuilder(self)
 
-    def decode(self, record: Record) -> Decoded | None:
-        """What a record says; None where it is left out.
+    def read(self, records: RecordRun) -> list[Said]:
+        """What each record says.
 
         Raises:
-            Rejected: its value is not of the format, or cannot be prepared.
-            RegistryUnavailableError: its schema could not be fetched.
+            RegistryUnavailableError: a schema could not be fetched.
         """
-        return read_value(record, self.shape.decoders.value, self.shape.preparation)
+        return read_values(records, self.shape.decoders.value, self.shape.preparation)
 
     def _fetch_types(self) -> Mapping[str, str]:
         return fetch_types(self.at_hand, self.shape.decoders.value)
@@ -197,23 +196,30 @@ class BatchBuilder:
             records, values = chosen, chosen.column("value")
         if not records:
             return
+        self._encoder.at_hand = records
         if self._encoder.takes_values_as_they_are and None not in values:
-            if not self._write_block(records, values, [False] * len(records)):
-                for record, value in zip(records, values, strict=True):
-                    self._write_one(record, Decoded(value))
+            self._write_documents(records, values)
+            return
+        said = self._encoder.read(records)
+        documents = _plain_documents(said)
+        if documents is None:
+            self._do(records, said)
         else:
-            self._encoder.at_hand = records
-            self._do(records)
+            self._write_documents(records, documents)
 
-    def _do(self, records: Sequence[Record]) -> None:
+    def _write_documents(self, records: RecordRun, documents: Sequence[bytes | None]) -> None:
+        if self._write_block(records, documents, [False] * len(records)):
+            return
+        for record, document in zip(records, documents, strict=True):
+            self._write_one(record, Decoded(document))
+
+    def _do(self, records: RecordRun, said_of_all: Sequence[Said]) -> None:
         """Do what each record says, in their order."""
         written: list[Record] = []
         decoded: list[Decoded] = []
-        for record in records:
-            try:
-                said = self._encoder.decode(record)
-            except Rejected as verdict:
-                self._reject(record, verdict)
+        for record, said in zip(records, said_of_all, strict=True):
+            if isinstance(said, Rejected):
+                self._reject(record, said)
                 continue
             if said is None:
                 self._settle(record, BatchCounts(filtered=1))
@@ -332,6 +338,19 @@ class BatchBuilder:
 
     def _lines(self, change: Change, names: tuple[str, ...]) -> ChunkLines:
         return self._chunks.setdefault((change, names), ChunkLines())
+
+
+def _plain_documents(said: Sequence[Said]) -> list[bytes | None] | None:
+    """The documents where each record writes one row and no more is to know; else None."""
+    documents = []
+    for decoded in said:
+        if not isinstance(decoded, Decoded):
+            return None
+        document, change, unchanged = decoded
+        if change is not Change.WRITE or unchanged:
+            return None
+        documents.append(document)
+    return documents
 
 
 def _count_bytes(headers: Sequence[tuple[str, bytes | None]]) -> int:

@@ -3,11 +3,16 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from kafka_pg_pipeline.domain.record_runs import ListedRecords
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.tables import Column, TableName, TargetTable
 from kafka_pg_pipeline.domain.windows import stream_of
 from kafka_pg_pipeline.errors import TargetError
-from kafka_pg_pipeline.pipeline.documents import fetch_types, read_values
+from kafka_pg_pipeline.pipeline.documents import (
+    fetch_types,
+    find_documents,
+    read_values,
+)
 from kafka_pg_pipeline.pipeline.infer import infer_columns
 from kafka_pg_pipeline.pipeline.mapping import FieldMapping
 from kafka_pg_pipeline.pipeline.prepare import preparation_of
@@ -24,7 +29,8 @@ def propose_columns(
         TargetError: no record of the sample could be read, or names collide.
 
     """
-    documents = read_values(sample, decoders.value, preparation_of(stream))
+    said = read_values(ListedRecords(sample), decoders.value, preparation_of(stream))
+    documents = find_documents(said)
     known = fetch_types(sample, decoders.value)
     columns = infer_columns(documents, FieldMapping.of(stream), known)
     names = {column.name for column in columns}

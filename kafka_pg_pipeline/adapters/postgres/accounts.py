@@ -26,7 +26,7 @@ class LedgerAccounts:
         """
         statements = Statements("metrics", primary.settings.schema_name)
         names = {"names": self._names}
-        with primary.transaction("read the ledger", statements=4) as cursor:
+        with primary.look("read the ledger", statements=4) as cursor:
             cursor.execute(statements["ledger_since"], {**names, **self._describe_seen()})
             lines = rows_of(cursor)
             cursor.execute(statements["unresolved"], names)

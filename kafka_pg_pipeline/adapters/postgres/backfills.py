@@ -34,7 +34,7 @@ class PostgresBackfills:
 
     def fetch_incarnation(self) -> int:
         """The topic's, which a window that is new belongs to."""
-        with self._primary.transaction("read the topic's incarnation") as cursor:
+        with self._primary.look("read the topic's incarnation") as cursor:
             cursor.execute(self._backfills["incarnation"], self._key)
             return int((cursor.fetchone() or (1,))[0])
 
@@ -120,7 +120,7 @@ class PostgresBackfills:
         Raises:
             ConfigurationError: somebody has.
         """
-        with self._primary.transaction("look for the window") as cursor:
+        with self._primary.look("look for the window") as cursor:
             cursor.execute(self._backfills["table_of"], {"name": window.name})
             if cursor.fetchone() is None:
                 raise ConfigurationError(
@@ -144,24 +144,24 @@ class PostgresBackfills:
 
     def fetch_identities(self) -> set[TopicIdentity]:
         """Of which topic the newest windows are; none where there are no windows."""
-        with self._primary.transaction("read the topic of the windows") as cursor:
+        with self._primary.look("read the topic of the windows") as cursor:
             cursor.execute(self._backfills["identities"], self._key)
             return {TopicIdentity(*row) for row in cursor.fetchall()}
 
     def fetch_partitions(self) -> tuple[int, ...]:
         """Partitions of which any window has books."""
-        with self._primary.transaction("list the partitions of the windows") as cursor:
+        with self._primary.look("list the partitions of the windows") as cursor:
             cursor.execute(self._backfills["partitions"], self._key)
             return tuple(partition for (partition,) in cursor.fetchall())
 
     def has_deleted(self) -> bool:
         """Whether a record of the stream has ever deleted a row."""
-        with self._primary.transaction("look for deletes") as cursor:
+        with self._primary.look("look for deletes") as cursor:
             cursor.execute(self._backfills["has_deleted"], self._key)
             return bool((cursor.fetchone() or (False,))[0])
 
     def fetch_windows(self) -> tuple[WindowStatus, ...]:
         """All windows of the stream, by table and time."""
-        with self._primary.transaction("list the windows") as cursor:
+        with self._primary.look("list the windows") as cursor:
             cursor.execute(self._backfills["windows"], self._key)
             return tuple(WindowStatus(**row) for row in rows_of(cursor))

@@ -63,7 +63,7 @@ class PostgresCatalog:
                 PostgreSQL's names.
 
         """
-        with self._primary.transaction(f"look up table {self.table}") as cursor:
+        with self._primary.look(f"look up table {self.table}") as cursor:
             return self.fetch(cursor)
 
     def create_target(self, columns: Sequence[Column]) -> TargetTable:

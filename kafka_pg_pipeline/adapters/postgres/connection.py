@@ -146,18 +146,10 @@ class Statements:
         return self._queries[name]
 
 
-def begin(cursor: Cursor, settings: PostgresSettings) -> None:
-    """Open a READ COMMITTED transaction under the configured limits: one round trip.
-
-    ``SET LOCAL`` so that a pooled server connection is left as it was found; the last five so that
-    what PostgreSQL reads into dates, intervals and arrays does not depend on the role's or the
-    server's settings.
-    """
-    cursor.execute(_BEGIN, _limits(settings))
-
-
-_BEGIN = (
-    "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
+# ``SET LOCAL`` so that a pooled server connection is left as it was found; the last five so that
+# what PostgreSQL reads into dates, intervals and arrays does not depend on the role's or the
+# server's settings.
+_LIMITS = (
     "SET LOCAL lock_timeout = %(lock)s;"
     "SET LOCAL statement_timeout = %(statement)s;"
     "SET LOCAL idle_in_transaction_session_timeout = %(idle)s;"
@@ -167,6 +159,9 @@ _BEGIN = (
     "SET LOCAL intervalstyle = 'postgres';"
     "SET LOCAL array_nulls = on;"
 )
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;" + _LIMITS
+# Statements that are sent together are one transaction (PostgreSQL documentation, 54.2.2.1).
+_LOOK = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ ONLY;" + _LIMITS
 
 
 def _limits(settings: PostgresSettings) -> Mapping[str, int]:
@@ -177,25 +172,42 @@ def _limits(settings: PostgresSettings) -> Mapping[str, int]:
     }
 
 
-class _OpeningCursor(Cursor):
+class OpeningCursor(Cursor):
     """Begins a transaction together with its first statement: a round trip less for each."""
+
+    _opening = b""
+
+    def begin(self, settings: PostgresSettings) -> None:
+        """Open a READ COMMITTED transaction under the configured limits, with what comes next."""
+        self._opening = self.mogrify(_BEGIN, _limits(settings))
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether any statement came after ``begin``."""
+        return not self._opening
+
+    def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002 - psycopg2's name
+        """Run a statement, the first one behind what opens the transaction."""
+        if not self._opening:
+            super().execute(query, vars)
+            return
+        opening, self._opening = self._opening, b""
+        super().execute(opening + self.mogrify(query, vars))
+
+    def copy_expert(self, sql: Any, file: Any, size: int = 8192) -> None:
+        """Run a COPY, the first one likewise: libpq goes on to where a COPY begins."""
+        opening, self._opening = self._opening, b""
+        super().copy_expert(opening + self.mogrify(sql) if opening else sql, file, size)
+
+
+class _LookingCursor(Cursor):
+    """Runs each statement in a transaction of its own, in one round trip."""
 
     opening = b""
 
     def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002 - psycopg2's name
-        """Run a statement, the first one behind what opens the transaction."""
-        if not self.opening:
-            super().execute(query, vars)
-            return
-        opening, self.opening = self.opening, b""
-        super().execute(opening + self.mogrify(query, vars))
-
-    def copy_expert(self, sql: Any, file: Any, size: int = 8192) -> None:
-        """Run a COPY, which takes no other statement along."""
-        opening, self.opening = self.opening, b""
-        if opening:
-            super().execute(opening)
-        super().copy_expert(sql, file, size)
+        """Run a statement that only reads."""
+        super().execute(self.opening + self.mogrify(query, vars))
 
 
 class Primary:
@@ -250,16 +262,38 @@ class Primary:
         with (
             errors.translated_errors(doing),
             time_limit(connection, limit),
-            connection.cursor(cursor_factory=_OpeningCursor) as cursor,
+            connection.cursor(cursor_factory=OpeningCursor) as cursor,
         ):
-            cursor.opening = cursor.mogrify(_BEGIN, _limits(self.settings))
+            cursor.begin(self.settings)
             try:
                 yield cursor
             except BaseException:
                 roll_back(connection)
                 raise
-            if not cursor.opening:
+            if cursor.has_begun:
                 _end(cursor, "ROLLBACK" if rehearsal else "COMMIT", doing)
+
+    @contextmanager
+    def look(self, doing: str, *, statements: int = 1) -> Iterator[Cursor]:
+        """For statements that only read, each by itself: one round trip for each.
+
+        Args:
+            doing: What is looked for, in lower case, for the error message.
+            statements: How many of them may take as long as a statement may.
+
+        Raises:
+            PipelineError: what the server said, in this package's tree.
+
+        """
+        connection = self.connection()
+        limit = statements * self.settings.statement_timeout_seconds + GRACE_SECONDS
+        with (
+            errors.translated_errors(doing),
+            time_limit(connection, limit),
+            connection.cursor(cursor_factory=_LookingCursor) as cursor,
+        ):
+            cursor.opening = cursor.mogrify(_LOOK, _limits(self.settings))
+            yield cursor
 
     def close(self) -> None:
         """Release the connection; safe to call twice."""

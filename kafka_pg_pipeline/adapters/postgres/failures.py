@@ -37,6 +37,6 @@ class PostgresFailures:
 
     def fetch(self, streams: Sequence[str]) -> Mapping[str, StreamFailure]:
         """The failures of those streams whose last run failed."""
-        with self._primary.transaction("read the last failures") as cursor:
+        with self._primary.look("read the last failures") as cursor:
             cursor.execute(self._statements["fetch"], {"streams": list(streams)})
             return {row["stream"]: StreamFailure(**row) for row in rows_of(cursor)}

@@ -83,6 +83,6 @@ class PostgresHealth:
         return any(row["pg_terminate_backend"] for row in self._ask("terminate_backend", arguments))
 
     def _ask(self, query: str, arguments: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        with self._primary.transaction("examine the database") as cursor:
+        with self._primary.look("examine the database") as cursor:
             cursor.execute(self._statements[query], arguments)
             return rows_of(cursor)

@@ -36,14 +36,14 @@ class PostgresInspection:
     def fetch_partitions(self) -> tuple[StoredPartition, ...]:
         """What is stored of each partition, ascending."""
         statement = Statements("status", self._primary.settings.schema_name)["status"]
-        with self._primary.transaction("read the stream's status") as cursor:
+        with self._primary.look("read the stream's status") as cursor:
             cursor.execute(statement, self._key)
             return tuple(StoredPartition(**row) for row in rows_of(cursor))
 
     def fetch_last_batches(self, most: int) -> tuple[CommittedBatch, ...]:
         """The newest ``most`` batches of the ledger, newest first."""
         statement = Statements("status", self._primary.settings.schema_name)["last_batches"]
-        with self._primary.transaction("read the ledger") as cursor:
+        with self._primary.look("read the ledger") as cursor:
             cursor.execute(statement, {**self._key, "most": most})
             return tuple(CommittedBatch(**row) for row in rows_of(cursor))
 
@@ -64,7 +64,7 @@ class PostgresInspection:
             order,
             sql.Literal(most),
         )
-        with self._primary.transaction("read the newest rows") as cursor:
+        with self._primary.look("read the newest rows") as cursor:
             cursor.execute(statement)
             return tuple(rows_of(cursor))
 
@@ -91,14 +91,14 @@ class PostgresInspection:
             text=sql.Literal(name.as_string(self._primary.connection())),
             most=sql.Literal(most),
         )
-        with self._primary.transaction("read the last rows") as cursor:
+        with self._primary.look("read the last rows") as cursor:
             cursor.execute(statement)
             return tuple(rows_of(cursor))
 
     def fetch_seconds_since_commit(self, run_id: str) -> float | None:
         """Seconds since a run's newest ledger line; None where it has none."""
         statement = Statements("status", self._primary.settings.schema_name)["seconds_since_commit"]
-        with self._primary.transaction("read the ledger") as cursor:
+        with self._primary.look("read the ledger") as cursor:
             cursor.execute(statement, {**self._key, "run_id": run_id})
             row = cursor.fetchone()
             return None if row is None else row[0]
@@ -106,7 +106,7 @@ class PostgresInspection:
     def fetch_run_totals(self, run_id: str) -> tuple[tuple[PartitionTotals, ...], int]:
         """What a run has loaded by the ledger, in all its attempts; totals and transactions."""
         statements = Statements("status", self._primary.settings.schema_name)
-        with self._primary.transaction("read the ledger") as cursor:
+        with self._primary.look("read the ledger") as cursor:
             cursor.execute(statements["run_totals"], {**self._key, "run_id": run_id})
             totals = tuple(_totals(row) for row in rows_of(cursor))
             cursor.execute(statements["run_batches"], {**self._key, "run_id": run_id})
@@ -116,7 +116,7 @@ class PostgresInspection:
     def count_rejected(self, run_ids: Sequence[str]) -> int:
         """Dead letters that these runs have made, by the ledger."""
         statement = Statements("positions", self._primary.settings.schema_name)["runs_rejected"]
-        with self._primary.transaction("read the ledger") as cursor:
+        with self._primary.look("read the ledger") as cursor:
             cursor.execute(statement, {**self._key, "run_ids": list(run_ids)})
             return int((cursor.fetchone() or (0,))[0])
 
@@ -124,7 +124,7 @@ class PostgresInspection:
         """Unresolved dead letters, and the records read in the last ``hours``."""
         statements = Statements("checks", self._primary.settings.schema_name)
         wanted = {**self._key, "hours": hours}
-        with self._primary.transaction("count the dead letters", statements=2) as cursor:
+        with self._primary.look("count the dead letters", statements=2) as cursor:
             cursor.execute(statements["recent_records"], wanted)
             [(records,)] = cursor.fetchall()
             cursor.execute(statements["unresolved_letters"], wanted)
@@ -211,7 +211,7 @@ class PostgresInspection:
     def _is_shared(self, target: TargetTable) -> bool:
         """Whether another topic or stream has filled the table too."""
         statements = Statements("positions", self._primary.settings.schema_name)
-        with self._primary.transaction("look who fills the table") as cursor:
+        with self._primary.look("look who fills the table") as cursor:
             cursor.execute(statements["other_fillers"], {**self._key, "target_oid": target.oid})
             return cursor.fetchone() is not None
 

@@ -37,7 +37,7 @@ class PostgresLetters:
     def fetch_page(self, wanted: LetterFilter, *, resolved: bool = False, most: int) -> LetterPage:
         """The newest ``most`` of the letters that are meant, and the count of all by reason."""
         arguments = {**self._key, **arguments_of(wanted), "resolved": resolved, "most": most}
-        with self._primary.transaction("read the dead letters", statements=2) as cursor:
+        with self._primary.look("read the dead letters", statements=2) as cursor:
             cursor.execute(self._matching("list"), arguments)
             letters = tuple(map(_letter, rows_of(cursor)))
             cursor.execute(self._matching("count_by_reason"), arguments)
@@ -45,7 +45,7 @@ class PostgresLetters:
 
     def open_letters(self, wanted: LetterFilter) -> tuple[OpenedLetter, ...]:
         """The letters that are meant, resolved or not, with what their records hold."""
-        with self._primary.transaction("open dead letters") as cursor:
+        with self._primary.look("open dead letters") as cursor:
             return self._open(cursor, wanted)
 
     def fetch_uncopied(self, after_id: int, limits: ChunkLimits) -> tuple[OpenedLetter, ...]:

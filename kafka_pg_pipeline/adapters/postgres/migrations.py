@@ -32,10 +32,11 @@ def migrate(primary: Primary) -> tuple[Migration, ...]:
 def _migrate(primary: Primary) -> tuple[Migration, ...]:
     settings = primary.settings
     doing = f"create the tables of the pipeline in schema {settings.schema_name!r}"
-    with primary.transaction(doing) as cursor:
-        statements = Statements("migrate", settings.schema_name)
+    statements = Statements("migrate", settings.schema_name)
+    with primary.look(doing) as cursor:
         if _pending(cursor, statements, settings) == ():
             return ()
+    with primary.transaction(doing) as cursor:
         cursor.execute(statements["lock"], {"schema_name": settings.schema_name})
         pending = _pending(cursor, statements, settings)
         if not _exists(cursor, statements, "schema_exists", settings):
@@ -56,7 +57,7 @@ def fetch_pending(primary: Primary) -> tuple[Migration, ...]:
     """
     settings = primary.settings
     doing = f"look at the tables of the pipeline in schema {settings.schema_name!r}"
-    with primary.transaction(doing) as cursor:
+    with primary.look(doing) as cursor:
         return _pending(cursor, Statements("migrate", settings.schema_name), settings)
 
 
@@ -86,7 +87,7 @@ def _pending(
 def _describe_cure(primary: Primary) -> str:
     """What gives a role the right that it lacks to make, or to change, the pipeline's tables."""
     name = primary.settings.schema_name
-    with primary.transaction("look who owns the schema") as cursor:
+    with primary.look("look who owns the schema") as cursor:
         statements = Statements("migrate", name)
         cursor.execute(statements["owner"], {"schema_name": name})
         [found] = rows_of(cursor)

@@ -35,12 +35,12 @@ class PostgresPositions:
 
     def fetch_positions(self) -> tuple[Position, ...]:
         """All positions of the stream's topic, ascending by partition, without a lock."""
-        with self._primary.transaction("read the stream's positions") as cursor:
+        with self._primary.look("read the stream's positions") as cursor:
             return self._fetch(cursor)
 
     def fetch_pause(self) -> Pause | None:
         """The stream's pause, None where nobody has paused it; see ``PositionStore``."""
-        with self._primary.transaction("look whether the stream is paused") as cursor:
+        with self._primary.look("look whether the stream is paused") as cursor:
             return fetch_pause(cursor, self._statements, self._key)
 
     def check_in(
@@ -131,7 +131,7 @@ class PostgresPositions:
             TargetError: one has; naming it.
 
         """
-        with self._primary.transaction("look who fills the table") as cursor:
+        with self._primary.look("look who fills the table") as cursor:
             self._check_rivals(cursor, target)
 
     def _check_rivals(self, cursor: Cursor, target: TargetTable) -> None:

@@ -43,7 +43,7 @@ class PostgresPurge:
 
     def fetch_streams(self, name: str) -> tuple[str, ...]:
         """The stream and the windows of its backfills, as far as anything was loaded."""
-        with self._primary.transaction("look for the stream in the ledger") as cursor:
+        with self._primary.look("look for the stream in the ledger") as cursor:
             cursor.execute(self._purge["streams"], {"name": name})
             return tuple(row["stream"] for row in rows_of(cursor))
 
@@ -57,7 +57,7 @@ class PostgresPurge:
 
         """
         letters = self._count_letters(stream) if rehearsal else self._remove_letters(stream)
-        with self._primary.transaction("list the epochs of the ledger") as cursor:
+        with self._primary.look("list the epochs of the ledger") as cursor:
             cursor.execute(self._purge["epochs"], {"stream": stream})
             epochs = rows_of(cursor)
         lines = sum(
@@ -66,7 +66,7 @@ class PostgresPurge:
         return PurgeReport(stream, lines, letters)
 
     def _count_letters(self, stream: str) -> int:
-        with self._primary.transaction("count old dead letters") as cursor:
+        with self._primary.look("count old dead letters") as cursor:
             arguments = {"stream": stream, "days": self._limits.letter_days}
             cursor.execute(self._purge["count_letters"], arguments)
             return int(rows_of(cursor)[0]["count"])

@@ -24,9 +24,9 @@ from kafka_pg_pipeline.adapters.postgres.connection import (
     GRACE_SECONDS,
     Connection,
     Cursor,
+    OpeningCursor,
     Primary,
     Statements,
-    begin,
     roll_back,
     rows_of,
     time_limit,
@@ -73,7 +73,7 @@ class PostgresReplayer:
 
     def find_last(self, wanted: LetterFilter, limit: int | None) -> int:
         """Id of the last unresolved letter that a replay of ``limit`` takes; 0 where none is."""
-        with self._primary.transaction("look for dead letters") as cursor:
+        with self._primary.look("look for dead letters") as cursor:
             cursor.execute(
                 self._letters["matching"] + self._letters["find_last"],
                 {**self._key, **arguments_of(wanted), "resolved": False, "most": limit},
@@ -93,14 +93,14 @@ class PostgresReplayer:
             "max_rows": limits.max_rows,
             "max_bytes": limits.max_bytes,
         }
-        with self._primary.transaction("choose dead letters") as cursor:
+        with self._primary.look("choose dead letters") as cursor:
             cursor.execute(self._letters["matching"] + self._letters["choose"], arguments)
             return tuple(number for (number,) in cursor.fetchall())
 
     def has_deletes_since(self, wanted: LetterFilter, last_id: int) -> bool:
         """Whether a record behind one of the letters may have deleted the row of its key."""
         arguments = {**self._key, **arguments_of(wanted), "resolved": False, "last_id": last_id}
-        with self._primary.transaction("look for deletes") as cursor:
+        with self._primary.look("look for deletes") as cursor:
             cursor.execute(
                 self._letters["matching"] + self._letters["has_deletes_since"], arguments
             )
@@ -112,7 +112,8 @@ class PostgresReplayer:
         with errors.translated_errors(doing):
             connection = self._primary.connection()
             try:
-                with connection.cursor() as cursor:
+                with connection.cursor(cursor_factory=OpeningCursor) as cursor:
+                    cursor.begin(self._settings)
                     counts = self._fill_transaction(connection, cursor, ids, encode)
                     if rehearsal:
                         roll_back(connection)
@@ -137,7 +138,6 @@ class PostgresReplayer:
             return time_limit(connection, seconds)
 
         with limited():
-            begin(cursor, self._settings)
             cursor.execute(self._letters["lock_stream"], self._key)
             records = self._lock_records(cursor, ids)
         failpoints.reach("after_replay_lock")

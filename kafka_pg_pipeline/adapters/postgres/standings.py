@@ -22,7 +22,7 @@ class PostgresStandings:
             topics: The streams' topics, by the streams' names.
         """
         found: dict[str, list[Position]] = {stream: [] for stream in topics}
-        with self._primary.transaction("read the streams' positions") as cursor:
+        with self._primary.look("read the streams' positions") as cursor:
             cursor.execute(self._statements["fetch_positions"], {"streams": list(topics)})
             for row in rows_of(cursor):
                 if row["topic"] == topics[row["stream"]]:
@@ -31,6 +31,6 @@ class PostgresStandings:
 
     def fetch_pauses(self, streams: Sequence[str]) -> Mapping[str, Pause]:
         """The pauses of those streams that somebody has paused."""
-        with self._primary.transaction("look which streams are paused") as cursor:
+        with self._primary.look("look which streams are paused") as cursor:
             cursor.execute(self._statements["fetch_pauses"], {"streams": list(streams)})
             return {row.pop("stream"): Pause(**row) for row in map(dict, rows_of(cursor))}

@@ -25,9 +25,9 @@ from kafka_pg_pipeline.adapters.postgres.connection import (
     GRACE_SECONDS,
     Connection,
     Cursor,
+    OpeningCursor,
     Primary,
     Statements,
-    begin,
     roll_back,
     time_limit,
 )
@@ -150,7 +150,8 @@ class PostgresWriter:
     def _write(self, batch: EncodedBatch) -> WriteResult:
         connection = self._primary.connection()
         try:
-            with connection.cursor() as cursor:
+            with connection.cursor(cursor_factory=OpeningCursor) as cursor:
+                cursor.begin(self._settings)
                 entries = self._fill_transaction(connection, cursor, batch)
                 commit(connection, cursor, self._settings)
         except _Fenced:
@@ -184,7 +185,6 @@ class PostgresWriter:
             entries = self._path.land(cursor, batch)
 
         steps: list[Callable[[Cursor], None]] = [
-            lambda cursor: begin(cursor, self._settings),
             lambda cursor: self._path.send(cursor, batch),
             lambda cursor: stage_dead_letters(cursor, self._statements, batch),
             lambda cursor: self._lock_positions(cursor, batch),
@@ -259,7 +259,7 @@ class PostgresWriter:
 
     def _has_moved(self, batch: EncodedBatch) -> bool:
         """True where a rival moved a position: then the rows in the way may be its own."""
-        with self._primary.transaction("look at the positions again") as cursor:
+        with self._primary.look("look at the positions again") as cursor:
             cursor.execute(self._statements["read_expected_positions"], self._partitions(batch))
             return cursor.fetchall() != _expected(batch)
 
@@ -290,9 +290,9 @@ class PostgresWriter:
             return time_limit(connection, seconds)
 
         try:
-            with connection.cursor() as cursor:
+            with connection.cursor(cursor_factory=OpeningCursor) as cursor:
+                cursor.begin(self._settings)
                 with limited():
-                    begin(cursor, self._settings)
                     cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
                 found = self._path.find_rejections(Tries(cursor, limited), batch.chunks, most)
                 for chunk, rejections in zip(batch.chunks, found, strict=True):
