@@ -12,6 +12,7 @@ import pytest
 # The simple-query message that psycopg2 sends for COMMIT: type byte, length, text, NUL.
 _COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
 _COPY = b"FROM STDIN"
+_GOODBYE = b"X\x00\x00\x00\x04"
 _PIECE_BYTES = 65536
 
 
@@ -31,6 +32,7 @@ class _Line:
         self._proxy = proxy
         self._is_marked = False
         self._loss: Loss | None = None
+        self._waits = False
         self._threads = [
             threading.Thread(target=self._forward_requests),
             threading.Thread(target=self._forward_answers),
@@ -53,6 +55,7 @@ class _Line:
     def _forward_requests(self) -> None:
         with contextlib.suppress(OSError):
             while data := self._client.recv(_PIECE_BYTES):
+                self._count(data)
                 self._watch(data)
                 if self._loss is not Loss.COMMIT:
                     self._pass_on(data, self._server)
@@ -62,10 +65,16 @@ class _Line:
     def _forward_answers(self) -> None:
         with contextlib.suppress(OSError):
             while data := self._server.recv(_PIECE_BYTES):
+                self._waits = False
                 if self._loss is None:
                     self._pass_on(data, self._client)
             if self._loss is None:
                 self._client.shutdown(socket.SHUT_WR)
+
+    def _count(self, data: bytes) -> None:
+        """One round trip is all that is sent until something comes back."""
+        self._proxy.round_trips += not self._waits and not data.startswith(_GOODBYE)
+        self._waits = True
 
     def _watch(self, data: bytes) -> None:
         """Tell the COMMIT of a transaction that holds the proxy's mark from all others."""
@@ -84,12 +93,14 @@ class _Line:
 class Proxy:
     """Forwards connections to one server, faithfully until told otherwise.
 
-    ``delay_seconds`` is waited before each piece of data, in both directions.
+    ``delay_seconds`` is waited before each piece of data, in both directions. ``round_trips`` are
+    those that clients waited for.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self.delay_seconds = 0.0
         self.losses = 0
+        self.round_trips = 0
         self.mark = _COPY
         self._target = (host, port)
         self._next_loss: Loss | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from kafka_pg_pipeline import failpoints
-from kafka_pg_pipeline.adapters.postgres.connection import Cursor
+from kafka_pg_pipeline.adapters.postgres.connection import Transaction
 from kafka_pg_pipeline.adapters.postgres.rejects import (
     Rejection,
     Tries,
@@ -38,7 +38,7 @@ class DirectAppend:
         self._target = target
         self._table = target_identifier(target.name)
 
-    def send(self, cursor: Cursor, batch: EncodedBatch) -> None:
+    def send(self, cursor: Transaction, batch: EncodedBatch) -> None:
         """Copy the rows."""
         failpoints.reach("before_copy")
         for chunk in batch.chunks:
@@ -46,7 +46,7 @@ class DirectAppend:
             expect_rows(self._target, arrived, len(chunk.lines))
         failpoints.reach("after_copy")
 
-    def land(self, cursor: Cursor, batch: EncodedBatch) -> tuple[LedgerEntry, ...]:  # noqa: ARG002 - the rows are there already
+    def land(self, cursor: Transaction, batch: EncodedBatch) -> tuple[LedgerEntry, ...]:  # noqa: ARG002 - the rows are there already
         """Account for the rows, which are there already."""
         return append_entries(batch)
 
@@ -74,10 +74,10 @@ class StagedAppend:
     def __init__(self, target: TargetTable) -> None:
         self._target = target
 
-    def send(self, cursor: Cursor, batch: EncodedBatch) -> None:
+    def send(self, cursor: Transaction, batch: EncodedBatch) -> None:
         """Stage the rows."""
         # Deferred constraints would otherwise speak up at COMMIT only.
-        cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
+        cursor.defer("SET CONSTRAINTS ALL IMMEDIATE")
         failpoints.reach("before_copy")
         if batch.chunks:
             create_stage(cursor, self._target.name, batch.chunks)
@@ -87,7 +87,7 @@ class StagedAppend:
             index_stage(cursor, batch.chunks)
         failpoints.reach("after_copy")
 
-    def land(self, cursor: Cursor, batch: EncodedBatch) -> tuple[LedgerEntry, ...]:
+    def land(self, cursor: Transaction, batch: EncodedBatch) -> tuple[LedgerEntry, ...]:
         """Insert the staged rows."""
         for numbered in number_chunks(batch.chunks):
             lines = len(numbered.chunk.lines)

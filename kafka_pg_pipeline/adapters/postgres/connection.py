@@ -172,32 +172,36 @@ def _limits(settings: PostgresSettings) -> Mapping[str, int]:
     }
 
 
-class OpeningCursor(Cursor):
-    """Begins a transaction together with its first statement: a round trip less for each."""
+class Transaction(Cursor):
+    """Sends what nobody waits for together with the next statement: a round trip less for each."""
 
-    _opening = b""
+    _ahead = b""
 
     def begin(self, settings: PostgresSettings) -> None:
         """Open a READ COMMITTED transaction under the configured limits, with what comes next."""
-        self._opening = self.mogrify(_BEGIN, _limits(settings))
+        self._ahead = self.mogrify(_BEGIN, _limits(settings))
 
     @property
     def has_begun(self) -> bool:
-        """Whether any statement came after ``begin``."""
-        return not self._opening
+        """Whether any statement was sent after ``begin``."""
+        return not self._ahead
+
+    def defer(self, statement: Any) -> None:
+        """Run a statement ahead of the next one; its rows are seen by nobody."""
+        self._ahead += self.mogrify(statement) + b";"
 
     def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002 - psycopg2's name
-        """Run a statement, the first one behind what opens the transaction."""
-        if not self._opening:
+        """Run a statement, behind what was deferred."""
+        if not self._ahead:
             super().execute(query, vars)
             return
-        opening, self._opening = self._opening, b""
-        super().execute(opening + self.mogrify(query, vars))
+        ahead, self._ahead = self._ahead, b""
+        super().execute(ahead + self.mogrify(query, vars))
 
     def copy_expert(self, sql: Any, file: Any, size: int = 8192) -> None:
-        """Run a COPY, the first one likewise: libpq goes on to where a COPY begins."""
-        opening, self._opening = self._opening, b""
-        super().copy_expert(opening + self.mogrify(sql) if opening else sql, file, size)
+        """Run a COPY likewise: libpq goes on to where a COPY begins."""
+        ahead, self._ahead = self._ahead, b""
+        super().copy_expert(ahead + self.mogrify(sql) if ahead else sql, file, size)
 
 
 class _LookingCursor(Cursor):
@@ -262,7 +266,7 @@ class Primary:
         with (
             errors.translated_errors(doing),
             time_limit(connection, limit),
-            connection.cursor(cursor_factory=OpeningCursor) as cursor,
+            connection.cursor(cursor_factory=Transaction) as cursor,
         ):
             cursor.begin(self.settings)
             try:

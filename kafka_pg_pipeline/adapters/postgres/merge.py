@@ -19,7 +19,7 @@ from psycopg2 import sql
 
 from kafka_pg_pipeline import failpoints
 from kafka_pg_pipeline.adapters.postgres.append import expect_rows
-from kafka_pg_pipeline.adapters.postgres.connection import Cursor
+from kafka_pg_pipeline.adapters.postgres.connection import Cursor, Transaction
 from kafka_pg_pipeline.adapters.postgres.new_rows import NewRows
 from kafka_pg_pipeline.adapters.postgres.rejects import (
     Rejection,
@@ -56,7 +56,7 @@ class Merge:
         self._new_rows = NewRows()
         self._repeats = False
 
-    def send(self, cursor: Cursor, batch: EncodedBatch) -> None:
+    def send(self, cursor: Transaction, batch: EncodedBatch) -> None:
         """Stage the lines."""
         failpoints.reach("before_copy")
         in_one = self._is_merged_in_one(batch.chunks)
@@ -64,7 +64,7 @@ class Merge:
         # Deferred constraints would otherwise speak up at COMMIT only.
         statements: list[sql.Composable] = [sql.SQL("SET CONSTRAINTS ALL IMMEDIATE")]
         statements += [side.create_stage(self._table) for side in sides]
-        cursor.execute(sql.SQL("; ").join(statements))
+        cursor.defer(sql.SQL("; ").join(statements))
         for side in sides:
             for numbered in side.chunks:
                 side.copy(cursor, Part.whole(side, numbered))
@@ -72,7 +72,7 @@ class Merge:
             self._reduce(cursor, sides)
         failpoints.reach("after_copy")
 
-    def land(self, cursor: Cursor, batch: EncodedBatch) -> tuple[LedgerEntry, ...]:
+    def land(self, cursor: Transaction, batch: EncodedBatch) -> tuple[LedgerEntry, ...]:
         """Merge the lines that count."""
         self._take_turns(cursor, batch)
         if batch.truncates:
@@ -171,11 +171,11 @@ class Merge:
 
     # -- behind the lock ------------------------------------------------------------------------
 
-    def _take_turns(self, cursor: Cursor, batch: EncodedBatch) -> None:
+    def _take_turns(self, cursor: Transaction, batch: EncodedBatch) -> None:
         """Let merges that lock rows in the order of their keys go together, others alone."""
         together = self._is_one_write(batch.chunks) and not batch.truncates
         function = "pg_advisory_xact_lock_shared" if together else "pg_advisory_xact_lock"
-        cursor.execute(
+        cursor.defer(
             sql.SQL("SELECT {}(hashtextextended({}, 0))").format(
                 sql.Identifier(function), sql.Literal(f"kafka_pg merge into {self._target.oid}")
             )

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import psycopg2
 from psycopg2 import sql
 
-from kafka_pg_pipeline.adapters.postgres.connection import Cursor
+from kafka_pg_pipeline.adapters.postgres.connection import Transaction
 from kafka_pg_pipeline.adapters.postgres.errors import is_record_fault
 from kafka_pg_pipeline.adapters.postgres.staging import NumberedChunk, savepoint
 from kafka_pg_pipeline.domain.batches import CopyChunk
@@ -92,7 +92,7 @@ def copy_context(table: sql.Identifier, columns: Sequence[str]) -> re.Pattern[st
 class Tries:
     """Tries ranges of lines, each in a savepoint and within its time."""
 
-    cursor: Cursor
+    cursor: Transaction
     limited: TimeLimit
 
     def step_over(

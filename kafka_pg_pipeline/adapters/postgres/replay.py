@@ -24,9 +24,9 @@ from kafka_pg_pipeline.adapters.postgres.connection import (
     GRACE_SECONDS,
     Connection,
     Cursor,
-    OpeningCursor,
     Primary,
     Statements,
+    Transaction,
     roll_back,
     rows_of,
     time_limit,
@@ -112,7 +112,7 @@ class PostgresReplayer:
         with errors.translated_errors(doing):
             connection = self._primary.connection()
             try:
-                with connection.cursor(cursor_factory=OpeningCursor) as cursor:
+                with connection.cursor(cursor_factory=Transaction) as cursor:
                     cursor.begin(self._settings)
                     counts = self._fill_transaction(connection, cursor, ids, encode)
                     if rehearsal:
@@ -130,7 +130,7 @@ class PostgresReplayer:
         return counts
 
     def _fill_transaction(
-        self, connection: Connection, cursor: Cursor, ids: Sequence[int], encode: LetterEncoder
+        self, connection: Connection, cursor: Transaction, ids: Sequence[int], encode: LetterEncoder
     ) -> ReplayCounts:
         seconds = self._settings.statement_timeout_seconds + GRACE_SECONDS
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from kafka_pg_pipeline.adapters.postgres.append import DirectAppend, StagedAppend
-from kafka_pg_pipeline.adapters.postgres.connection import Cursor
+from kafka_pg_pipeline.adapters.postgres.connection import Transaction
 from kafka_pg_pipeline.adapters.postgres.merge import Merge
 from kafka_pg_pipeline.adapters.postgres.rejects import Rejection, Tries
 from kafka_pg_pipeline.domain.batches import CopyChunk, EncodedBatch, LedgerEntry
@@ -15,10 +15,10 @@ from kafka_pg_pipeline.domain.tables import TargetTable
 class RowPath(Protocol):
     """The part of a batch's transaction that concerns the target table."""
 
-    def send(self, cursor: Cursor, batch: EncodedBatch) -> None:
+    def send(self, cursor: Transaction, batch: EncodedBatch) -> None:
         """All that needs the client's bytes; the positions are not locked yet."""
 
-    def land(self, cursor: Cursor, batch: EncodedBatch) -> tuple[LedgerEntry, ...]:
+    def land(self, cursor: Transaction, batch: EncodedBatch) -> tuple[LedgerEntry, ...]:
         """All that follows the lock, on the server alone; returns what became of each offset."""
 
     def find_rejections(

@@ -13,7 +13,7 @@ import psycopg2
 from psycopg2 import sql
 
 from kafka_pg_pipeline import failpoints
-from kafka_pg_pipeline.adapters.postgres.connection import Cursor
+from kafka_pg_pipeline.adapters.postgres.connection import Cursor, Transaction
 from kafka_pg_pipeline.adapters.postgres.discretion import unprinted_driver_errors
 from kafka_pg_pipeline.domain.batches import CopyChunk
 from kafka_pg_pipeline.domain.copy_text import CopyFormat, CopyLines
@@ -103,9 +103,9 @@ def names_of(columns: Sequence[str]) -> list[sql.Identifier]:
     return [sql.Identifier(column) for column in columns]
 
 
-def create_stage(cursor: Cursor, target: TableName, chunks: Sequence[CopyChunk]) -> None:
+def create_stage(cursor: Transaction, target: TableName, chunks: Sequence[CopyChunk]) -> None:
     """Create an empty stage for these chunks; it vanishes with the transaction."""
-    cursor.execute(
+    cursor.defer(
         sql.SQL(
             "CREATE TEMPORARY TABLE {} ON COMMIT DROP AS"
             " SELECT NULL::bigint AS {}, {} FROM {} WITH NO DATA"

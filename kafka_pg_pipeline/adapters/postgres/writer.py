@@ -25,9 +25,9 @@ from kafka_pg_pipeline.adapters.postgres.connection import (
     GRACE_SECONDS,
     Connection,
     Cursor,
-    OpeningCursor,
     Primary,
     Statements,
+    Transaction,
     roll_back,
     time_limit,
 )
@@ -150,7 +150,7 @@ class PostgresWriter:
     def _write(self, batch: EncodedBatch) -> WriteResult:
         connection = self._primary.connection()
         try:
-            with connection.cursor(cursor_factory=OpeningCursor) as cursor:
+            with connection.cursor(cursor_factory=Transaction) as cursor:
                 cursor.begin(self._settings)
                 entries = self._fill_transaction(connection, cursor, batch)
                 commit(connection, cursor, self._settings)
@@ -175,16 +175,16 @@ class PostgresWriter:
             )
 
     def _fill_transaction(
-        self, connection: Connection, cursor: Cursor, batch: EncodedBatch
+        self, connection: Connection, cursor: Transaction, batch: EncodedBatch
     ) -> tuple[LedgerEntry, ...]:
         """All of the transaction but its COMMIT; returns what the ledger then holds."""
         entries: tuple[LedgerEntry, ...] = ()
 
-        def land(cursor: Cursor) -> None:
+        def land(cursor: Transaction) -> None:
             nonlocal entries
             entries = self._path.land(cursor, batch)
 
-        steps: list[Callable[[Cursor], None]] = [
+        steps: list[Callable[[Transaction], None]] = [
             lambda cursor: self._path.send(cursor, batch),
             lambda cursor: stage_dead_letters(cursor, self._statements, batch),
             lambda cursor: self._lock_positions(cursor, batch),
@@ -290,7 +290,7 @@ class PostgresWriter:
             return time_limit(connection, seconds)
 
         try:
-            with connection.cursor(cursor_factory=OpeningCursor) as cursor:
+            with connection.cursor(cursor_factory=Transaction) as cursor:
                 cursor.begin(self._settings)
                 with limited():
                     cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
