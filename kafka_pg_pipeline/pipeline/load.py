@@ -33,6 +33,7 @@ from kafka_pg_pipeline.errors import (
     TransientError,
 )
 from kafka_pg_pipeline.pipeline.batch_log import BatchLog
+from kafka_pg_pipeline.pipeline.batch_rows import BatchRows
 from kafka_pg_pipeline.pipeline.encode import RowEncoder
 from kafka_pg_pipeline.pipeline.encode_record import RunContext
 from kafka_pg_pipeline.pipeline.garbage import rare_collection
@@ -108,6 +109,7 @@ class _Run:
     snapshot: TopicSnapshot
     records_left: int | None
     shape: RowShape
+    rows: BatchRows
     rejected_before: int = 0
     totals: tuple[PartitionTotals, ...] = ()
     batches: int = 0
@@ -209,7 +211,9 @@ class StreamLoader:
 
     def _begin(self, plan: LoadPlan, rejected_before: int = 0) -> _Run:
         shape = shape_of(self._stream, self._ports.evolution, self._ports.decoders)
-        return _Run(plan, plan.snapshot, plan.max_records, shape, rejected_before)
+        limits = self._stream.batch
+        rows = BatchRows(limits.max_rows, limits.write_seconds)
+        return _Run(plan, plan.snapshot, plan.max_records, shape, rows, rejected_before)
 
     def _retrying(self, run: _Run) -> tenacity.Retrying:
         return tenacity.Retrying(
@@ -353,6 +357,7 @@ class StreamLoader:
             open_reader=self._ports.open_reader,
             encoder=encoder,
             limits=self._stream.batch,
+            rows=run.rows,
             max_records=run.records_left,
             stop=over,
         )
@@ -362,7 +367,7 @@ class StreamLoader:
             over,
         ):
             for batch in batches:
-                result = self._write(replace(batch, rejected_before=run.rejected), writer)
+                result = self._write(replace(batch, rejected_before=run.rejected), writer, run.rows)
                 if result.status is WriteStatus.FENCED:
                     run.fenced += 1
                     return result.status
@@ -384,7 +389,7 @@ class StreamLoader:
         incarnations = {plan.partition: plan.position.incarnation for plan in plans}
         return RunContext(self._stream.topic, self._ports.run_id, incarnations)
 
-    def _write(self, batch: EncodedBatch, writer: BatchWriter) -> WriteResult:
+    def _write(self, batch: EncodedBatch, writer: BatchWriter, rows: BatchRows) -> WriteResult:
         """Look at the topic's identity once more, then write.
 
         Kafka is read by name: a topic recreated since the plan would slip in otherwise.
@@ -392,7 +397,12 @@ class StreamLoader:
         found = self._ports.inspector.fetch_identity(self._stream.topic)
         for piece in batch.slices:
             self._check_identity(piece.position, found)
-        return writer.write(batch)
+        started = time.monotonic()
+        try:
+            return writer.write(batch)
+        finally:
+            # Also where a statement took too long: the next attempt has fewer records then.
+            rows.note(sum(p.visible for p in batch.slices), time.monotonic() - started)
 
     def _face_gap(self, run: _Run) -> None:
         """Retention overtook the run: raise with the lost range, or let the next round note it."""

@@ -18,6 +18,7 @@ from kafka_pg_pipeline.errors import (
     LogRewrittenError,
     UndecodableBatchError,
 )
+from kafka_pg_pipeline.pipeline.batch_rows import BatchRows
 from kafka_pg_pipeline.pipeline.encode import BatchBuilder, RowEncoder
 from kafka_pg_pipeline.ports import ReaderFactory, RecordReader, StopSignal
 from kafka_pg_pipeline.settings.models import BatchSettings
@@ -151,6 +152,7 @@ class BatchReading:
         open_reader: ReaderFactory,
         encoder: RowEncoder,
         limits: BatchSettings,
+        rows: BatchRows,
         max_records: int | None,
         stop: StopSignal,
         clock: Callable[[], float] = time.monotonic,
@@ -160,6 +162,7 @@ class BatchReading:
         self._open_reader = open_reader
         self._encoder = encoder
         self._limits = limits
+        self._rows = rows
         self._records_left = max_records
         self._stop = stop
         self._clock = clock
@@ -220,7 +223,7 @@ class BatchReading:
 
     def _is_full(self, builder: BatchBuilder, started: float) -> bool:
         return (
-            builder.records >= self._limits.max_rows
+            builder.records >= self._rows.number
             or builder.record_bytes >= self._limits.max_bytes
             or (builder.records > 0 and self._clock() - started >= self._limits.max_seconds)
         )
@@ -243,7 +246,7 @@ class BatchReading:
         bytes_left = self._limits.max_bytes - builder.record_bytes
         wanted = min(
             _POLL_RECORDS,
-            self._limits.max_rows - builder.records,
+            self._rows.number - builder.records,
             int(bytes_left / self._record_bytes) + 1,
         )
         if self._records_left is not None:

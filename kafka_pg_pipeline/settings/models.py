@@ -273,6 +273,9 @@ class BatchSettings(Settings):
     max_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
         5.0, description="longest time a batch waits for more records"
     )
+    write_seconds: Annotated[float, Field(gt=0, le=3600)] = Field(
+        5.0, description="where writing a batch takes longer, the next ones have fewer records"
+    )
 
 
 class DeadLetterSettings(Settings):
