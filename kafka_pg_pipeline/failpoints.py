@@ -47,6 +47,7 @@ def _act(name: str, verb: str, argument: str) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     elif verb == "stop":
         os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(0.2)  # where another thread takes the signal, this one goes on for a moment
     elif verb == "sleep":
         time.sleep(float(argument))
     elif verb == "wait":

@@ -143,6 +143,13 @@ class PositionStore(Protocol):
 class BatchWriter(Protocol):
     """Writes a batch in one transaction: rows, dead letters, gaps, ledger and positions."""
 
+    def send(self, batch: EncodedBatch) -> None:
+        """Begin with a batch before its turn, while another thread writes the one before.
+
+        It is seen by nobody until it is written, and gone if it never is. At most one batch may
+        be ahead of the one that is being written.
+        """
+
     def write(self, batch: EncodedBatch) -> WriteResult:
         """COMMITTED or FENCED; anything else raises and leaves nothing behind.
 

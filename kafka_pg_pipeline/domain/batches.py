@@ -106,6 +106,11 @@ class EncodedBatch:
     truncates: bool = False
     rejected_before: int = 0
 
+    @property
+    def visible(self) -> int:
+        """How many records it was made of."""
+        return sum(piece.visible for piece in self.slices)
+
 
 class WriteStatus(str, Enum):
     """COMMITTED: the batch is durable. FENCED: another loader moved first; nothing changed."""

@@ -8,8 +8,8 @@ new round, from what the database then says.
 import logging
 import random
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 
 import tenacity
@@ -28,6 +28,7 @@ from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.reports import LoadReport, Outcome, PartitionTotals, add_entries
 from kafka_pg_pipeline.domain.tables import TargetTable
 from kafka_pg_pipeline.errors import (
+    ContentionError,
     LogShorterError,
     RetentionGapError,
     TransientError,
@@ -364,10 +365,13 @@ class StreamLoader:
         with (
             self._ports.open_writer(target) as writer,
             read_ahead(reading.batches()) as batches,
+            read_ahead(_send_each(batches, writer)) as sent,
             over,
         ):
-            for batch in batches:
-                result = self._write(replace(batch, rejected_before=run.rejected), writer, run.rows)
+            for batch, seconds in sent:
+                batch = replace(batch, rejected_before=run.rejected)
+                with _noting_time(run.rows, batch, seconds):
+                    result = self._write(batch, writer)
                 if result.status is WriteStatus.FENCED:
                     run.fenced += 1
                     return result.status
@@ -389,7 +393,7 @@ class StreamLoader:
         incarnations = {plan.partition: plan.position.incarnation for plan in plans}
         return RunContext(self._stream.topic, self._ports.run_id, incarnations)
 
-    def _write(self, batch: EncodedBatch, writer: BatchWriter, rows: BatchRows) -> WriteResult:
+    def _write(self, batch: EncodedBatch, writer: BatchWriter) -> WriteResult:
         """Look at the topic's identity once more, then write.
 
         Kafka is read by name: a topic recreated since the plan would slip in otherwise.
@@ -397,17 +401,34 @@ class StreamLoader:
         found = self._ports.inspector.fetch_identity(self._stream.topic)
         for piece in batch.slices:
             self._check_identity(piece.position, found)
-        started = time.monotonic()
-        try:
-            return writer.write(batch)
-        finally:
-            # Also where a statement took too long: the next attempt has fewer records then.
-            rows.note(sum(p.visible for p in batch.slices), time.monotonic() - started)
+        return writer.write(batch)
 
     def _face_gap(self, run: _Run) -> None:
         """Retention overtook the run: raise with the lost range, or let the next round note it."""
         run.snapshot = self._ports.inspector.fetch_snapshot(self._stream.topic)
         self._plan_partitions(run, run.plan.select(self._ports.positions.fetch_positions()))
+
+
+@contextmanager
+def _noting_time(rows: BatchRows, batch: EncodedBatch, seconds: float) -> Iterator[None]:
+    """Learn how long a batch takes, and a statement that was too long for the server."""
+    started = time.monotonic() - seconds
+    try:
+        yield
+    except ContentionError:
+        rows.note(batch.visible, time.monotonic() - started)
+        raise
+    rows.note(batch.visible, time.monotonic() - started)
+
+
+def _send_each(
+    batches: Iterator[EncodedBatch], writer: BatchWriter
+) -> Generator[tuple[EncodedBatch, float], None, None]:
+    """Send batches as they come, each with the seconds that it took."""
+    for batch in batches:
+        started = time.monotonic()
+        writer.send(batch)
+        yield batch, time.monotonic() - started
 
 
 def _gave_up(run: _Run) -> Callable[[tenacity.RetryCallState], bool]:

@@ -1,4 +1,4 @@
-"""Reads ahead: while one batch is written, the next is read and encoded in a second thread."""
+"""Works ahead: while one batch is written, the next is made in a thread of its own."""
 
 from collections.abc import Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +16,7 @@ def read_ahead(batches: Generator[T, None, None]) -> Iterator[Iterator[T]]:
     starts, runs and is closed in that one thread. An error of the generator is raised where its
     item was expected. Leaving the block waits for the item being made.
     """
-    with ThreadPoolExecutor(1, thread_name_prefix="kafka-pg-read") as executor:
+    with ThreadPoolExecutor(1, thread_name_prefix="kafka-pg-ahead") as executor:
 
         def handed_out() -> Iterator[T]:
             upcoming = executor.submit(next, batches, None)

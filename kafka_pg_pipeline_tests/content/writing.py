@@ -31,14 +31,19 @@ class Writing:
     def value_columns(self) -> list[Column]:
         return [column for column in self.target.columns if column.metadata is None]
 
-    def write(self, values: Sequence[bytes]) -> int:
-        """Write the values as one batch; return the offset of the first."""
+    def make(self, values: Sequence[bytes]) -> EncodedBatch:
+        """The values as the next batch."""
         start, end = self.next_offset, self.next_offset + len(values)
         records = [FakeRecord(value, offset=start + at) for at, value in enumerate(values)]
         encoded = encode(self.target.columns, *records)
         piece = slice_of(start, end, visible=len(values))
-        self.writer.write(EncodedBatch(uuid4(), (piece,), encoded.chunks, encoded.dead))
         self.next_offset = end
+        return EncodedBatch(uuid4(), (piece,), encoded.chunks, encoded.dead)
+
+    def write(self, values: Sequence[bytes]) -> int:
+        """Write the values as one batch; return the offset of the first."""
+        start = self.next_offset
+        self.writer.write(self.make(values))
         return start
 
     def assert_accounted_for(self) -> None:

@@ -190,7 +190,7 @@ def test_a_loader_that_slept_through_the_acceptance_is_fenced(
     Then it plans again, and the topic that was accepted meanwhile is as good as any.
     """
     loaders = make_loaders(filled_bench)
-    zombie = loaders.start("before_copy@1:stop")
+    zombie = loaders.start("before_lock@1:stop")
     zombie.wait_frozen()
     recreate(filled_bench)
     filled_bench.produce([{"id": 10_000 + number} for number in range(6000)])

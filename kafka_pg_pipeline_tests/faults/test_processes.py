@@ -16,6 +16,7 @@ BEFORE_COMMIT = [
     "before_copy",
     "in_copy@2",  # row 3
     "after_copy",
+    "before_lock",
     "after_lock",
     "after_cas",  # row 2
     "before_commit",  # row 4

@@ -44,7 +44,7 @@ def test_all_items_come_in_order_from_one_other_thread() -> None:
         assert list(items) == list(range(50))
     assert source.closed
     (thread,) = source.threads
-    assert thread.startswith("kafka-pg-read")
+    assert thread.startswith("kafka-pg-ahead")
 
 
 def test_the_next_item_is_made_while_one_is_used_and_no_more() -> None:

@@ -235,7 +235,7 @@ class Primary:
             AuthenticationError, PostgresUnavailableError: see ``connect``.
 
         """
-        if self._connection is not None and _was_ended(self._connection):
+        if self._connection is not None and was_ended(self._connection):
             self.close()
         if self._connection is None:
             self._connection = self.open_another()
@@ -323,7 +323,7 @@ def _end(cursor: Cursor, statement: str, doing: str) -> None:
     )
 
 
-def _was_ended(idle: Connection) -> bool:
+def was_ended(idle: Connection) -> bool:
     """True where the server hung up, or said something unasked: goodbye, usually."""
     if idle.closed:
         return True

@@ -14,6 +14,7 @@ merge into one table cannot deadlock.
 """
 
 from collections.abc import Mapping, Sequence
+from uuid import UUID
 
 from psycopg2 import sql
 
@@ -55,11 +56,13 @@ class Merge:
         self._key_list = sql.SQL(", ").join(self._keys)
         self._new_rows = NewRows()
         self._repeats = False
+        # How batches were sent that are still to land; the one before may change it for the next.
+        self._in_one: dict[UUID, bool] = {}
 
     def send(self, cursor: Transaction, batch: EncodedBatch) -> None:
         """Stage the lines."""
         failpoints.reach("before_copy")
-        in_one = self._is_merged_in_one(batch.chunks)
+        in_one = self._in_one[batch.batch_id] = self._is_merged_in_one(batch.chunks)
         sides = self._sides(batch.chunks, in_one=in_one)
         # Deferred constraints would otherwise speak up at COMMIT only.
         statements: list[sql.Composable] = [sql.SQL("SET CONSTRAINTS ALL IMMEDIATE")]
@@ -78,7 +81,7 @@ class Merge:
         if batch.truncates:
             cursor.execute(sql.SQL("DELETE FROM {}").format(self._table))
         tally = _Tally()
-        sides = self._sides(batch.chunks, in_one=self._is_merged_in_one(batch.chunks))
+        sides = self._sides(batch.chunks, in_one=self._in_one.pop(batch.batch_id))
         for side in sides:
             for numbered in side.chunks:
                 part = Part.whole(side, numbered)

@@ -2,14 +2,16 @@
 
 The order of the statements is the protocol (delivery.md 0 and 7.1): the client's bytes are sent
 before the positions are locked, so that a loader which freezes in the middle of COPY keeps nobody
-waiting; what follows the lock runs on the server alone.
+waiting; what follows the lock runs on the server alone. The rows of the next batch are sent over
+a second connection while the first one lands; its positions are locked after the first COMMIT.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg2
 from psycopg2.errorcodes import UNIQUE_VIOLATION
@@ -30,6 +32,7 @@ from kafka_pg_pipeline.adapters.postgres.connection import (
     Transaction,
     roll_back,
     time_limit,
+    was_ended,
 )
 from kafka_pg_pipeline.adapters.postgres.dead_letters import (
     insert_dead_letters,
@@ -57,6 +60,7 @@ from kafka_pg_pipeline.domain.tables import MetadataField, TargetTable
 from kafka_pg_pipeline.errors import (
     DeadLetterBudgetError,
     InvariantError,
+    PipelineError,
     PostgresUnavailableError,
 )
 from kafka_pg_pipeline.settings.models import PostgresSettings
@@ -68,12 +72,21 @@ class _Fenced(Exception):  # noqa: N818 - an outcome, not an error
     """Another loader moved a position of this batch first."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A batch whose rows are in an open transaction, with its positions not yet locked."""
+
+    connection: Connection
+    cursor: Transaction
+
+
 class PostgresWriter:
     """The port BatchWriter over psycopg2, for one stream and one target table.
 
-    It opens its own connection when it is first used and again after one was lost. Not
-    thread-safe. ``budget_runs`` are those that count for the budget by the ledger, because other
-    processes may write for them at the same time; without any, the batch alone says what counts.
+    It opens its own connections when they are first used and again after one was lost. Not
+    thread-safe, but that one thread may send while another writes. ``budget_runs`` are those that
+    count for the budget by the ledger, because other processes may write for them at the same
+    time; without any, the batch alone says what counts.
     """
 
     def __init__(
@@ -100,13 +113,40 @@ class PostgresWriter:
         self._catalog = Statements("catalog", settings.schema_name)
         name = f"kafka-pg {stream} {run_id}"
         self._primary = Primary(settings, application_name=name)
+        # Taken in turns: while the transaction of one batch ends, that of the next begins.
+        self._senders = deque(Primary(settings, application_name=name) for _ in range(2))
+        self._sent: dict[UUID, _Sent] = {}
         self._resolver = OutcomeResolver(
             settings, application_name=name, stream=stream, topic=topic
         )
 
     def close(self) -> None:
-        """Release the connection; safe to call twice."""
-        self._primary.close()
+        """Release the connections, with what was sent and never written; safe to call twice."""
+        for primary in (self._primary, *self._senders):
+            primary.close()
+
+    def send(self, batch: EncodedBatch) -> None:
+        """Send the rows while the batch before is being written; see ``BatchWriter``.
+
+        What fails here is tried again, and told, when the batch is written.
+        """
+        primary = self._senders[0]
+        self._senders.rotate()
+        try:
+            connection = primary.connection()
+        except (PipelineError, OSError):
+            return
+        cursor = connection.cursor(cursor_factory=Transaction)
+        try:
+            cursor.begin(self._settings)
+            self._take_steps(connection, cursor, self._sending(batch))
+        except (psycopg2.Error, OSError):
+            roll_back(connection)
+        except BaseException:
+            connection.close()
+            raise
+        else:
+            self._sent[batch.batch_id] = _Sent(connection, cursor)
 
     def write(self, batch: EncodedBatch) -> WriteResult:
         """COMMITTED or FENCED; anything else raises and leaves nothing behind."""
@@ -148,11 +188,18 @@ class PostgresWriter:
         return f"load {ranges} into {self._target.name}"
 
     def _write(self, batch: EncodedBatch) -> WriteResult:
-        connection = self._primary.connection()
+        sent = self._sent.pop(batch.batch_id, None)
+        if sent is None or was_ended(sent.connection):
+            connection = self._primary.connection()
+            cursor = connection.cursor(cursor_factory=Transaction)
+            cursor.begin(self._settings)
+            steps = self._sending(batch)
+        else:
+            connection, cursor, steps = sent.connection, sent.cursor, []
         try:
-            with connection.cursor(cursor_factory=Transaction) as cursor:
-                cursor.begin(self._settings)
-                entries = self._fill_transaction(connection, cursor, batch)
+            with cursor:
+                self._take_steps(connection, cursor, steps)
+                entries = self._land(connection, cursor, batch)
                 commit(connection, cursor, self._settings)
         except _Fenced:
             roll_back(connection)
@@ -174,10 +221,17 @@ class PostgresWriter:
                 "nothing was moved, a later run continues"
             )
 
-    def _fill_transaction(
+    def _sending(self, batch: EncodedBatch) -> list[Callable[[Transaction], None]]:
+        """The steps that need nothing to be locked."""
+        return [
+            lambda cursor: self._path.send(cursor, batch),
+            lambda cursor: stage_dead_letters(cursor, self._statements, batch),
+        ]
+
+    def _land(
         self, connection: Connection, cursor: Transaction, batch: EncodedBatch
     ) -> tuple[LedgerEntry, ...]:
-        """All of the transaction but its COMMIT; returns what the ledger then holds."""
+        """The rest of the transaction but its COMMIT; returns what the ledger then holds."""
         entries: tuple[LedgerEntry, ...] = ()
 
         def land(cursor: Transaction) -> None:
@@ -185,8 +239,6 @@ class PostgresWriter:
             entries = self._path.land(cursor, batch)
 
         steps: list[Callable[[Transaction], None]] = [
-            lambda cursor: self._path.send(cursor, batch),
-            lambda cursor: stage_dead_letters(cursor, self._statements, batch),
             lambda cursor: self._lock_positions(cursor, batch),
             lambda cursor: self._check_runs(cursor, batch),
             land,
@@ -194,14 +246,23 @@ class PostgresWriter:
             lambda cursor: self._store_gaps(cursor, batch),
             lambda cursor: self._advance(cursor, batch, entries),
         ]
-        for step in steps:
-            with time_limit(connection, self._settings.statement_timeout_seconds + GRACE_SECONDS):
-                step(cursor)
+        self._take_steps(connection, cursor, steps)
         failpoints.reach("before_commit")
         return entries
 
+    def _take_steps(
+        self,
+        connection: Connection,
+        cursor: Transaction,
+        steps: Sequence[Callable[[Transaction], None]],
+    ) -> None:
+        for step in steps:
+            with time_limit(connection, self._settings.statement_timeout_seconds + GRACE_SECONDS):
+                step(cursor)
+
     def _lock_positions(self, cursor: Cursor, batch: EncodedBatch) -> None:
         """Lock the state rows in order and compare them with what the batch continues."""
+        failpoints.reach("before_lock")
         cursor.execute(self._statements["lock_positions"], self._partitions(batch))
         if cursor.fetchall() != _expected(batch):
             raise _Fenced
