@@ -44,7 +44,7 @@ class Split:
     warnings: tuple[str, ...] = ()
 
 
-# Each lane has its own memory and two or three connections; small databases allow few.
+# Each lane has its own memory and three or four connections; small databases allow few.
 _MOST_BY_ITSELF = 4
 
 

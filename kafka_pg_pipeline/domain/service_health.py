@@ -7,8 +7,8 @@ from kafka_pg_pipeline.domain.services import Service, ServiceState, ServiceUser
 
 # Aiven makes a new certificate about three months before the old one ends.
 WARN_CERTIFICATE_DAYS = 30
-# What one load of a stream opens: its session, changes of the table, and the writer.
-CONNECTIONS_PER_LOAD = 3
+# What one load of a stream opens: its session, changes of the table, and the writer's two.
+CONNECTIONS_PER_LOAD = 4
 # What Aiven, the sensor and people take.
 RESERVED_CONNECTIONS = 10
 

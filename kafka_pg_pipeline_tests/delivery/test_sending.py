@@ -8,6 +8,7 @@ import pytest
 from kafka_pg_pipeline.domain.batches import EncodedBatch, WriteStatus
 from kafka_pg_pipeline_tests.content.writing import Writing, open_writing
 from kafka_pg_pipeline_tests.fix_streams import Bench
+from kafka_pg_pipeline_tests.waiting import wait_until
 
 MODES: list[dict[str, Any]] = [{}, {"mode": "upsert", "key": ["id"]}]
 
@@ -32,16 +33,22 @@ def batch_of(writing: Writing, first: int) -> EncodedBatch:
     return writing.make([b'{"id": %d}' % number for number in range(first, first + 10)])
 
 
-def end_sessions_beside(bench: Bench, *, but: int) -> int:
-    """End the backends of the stream, save for the first ones; tell how many were ended."""
+def count_sessions(bench: Bench) -> int:
     return len(
         bench.query(
-            "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity"
-            " WHERE application_name LIKE %s ORDER BY backend_start OFFSET %s) AS later",
-            f"%{bench.name}%",
-            but,
+            "SELECT FROM pg_stat_activity WHERE application_name LIKE %s", f"%{bench.name}%"
         )
     )
+
+
+def end_youngest_session(bench: Bench) -> None:
+    before = count_sessions(bench)
+    bench.query(
+        "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity"
+        " WHERE application_name LIKE %s ORDER BY backend_start DESC LIMIT 1) AS youngest",
+        f"%{bench.name}%",
+    )
+    wait_until(lambda: count_sessions(bench) == before - 1)
 
 
 def test_batches_sent_ahead_land_in_their_order(bench: Bench, writing: Writing) -> None:
@@ -78,13 +85,8 @@ def test_what_was_sent_over_a_connection_that_ended_is_sent_again(
     bench: Bench, writing: Writing
 ) -> None:
     batch = batch_of(writing, 0)
-    before = len(
-        bench.query(
-            "SELECT FROM pg_stat_activity WHERE application_name LIKE %s", f"%{bench.name}%"
-        )
-    )
     writing.writer.send(batch)
-    assert end_sessions_beside(bench, but=before) == 1
+    end_youngest_session(bench)
     assert writing.writer.write(batch).status is WriteStatus.COMMITTED
     assert bench.count() == 10
     writing.assert_accounted_for()

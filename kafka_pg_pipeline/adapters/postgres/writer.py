@@ -112,17 +112,18 @@ class PostgresWriter:
         self._statements = Statements("positions", settings.schema_name)
         self._catalog = Statements("catalog", settings.schema_name)
         name = f"kafka-pg {stream} {run_id}"
-        self._primary = Primary(settings, application_name=name)
         # Taken in turns: while the transaction of one batch ends, that of the next begins.
-        self._senders = deque(Primary(settings, application_name=name) for _ in range(2))
+        self._primaries = deque(Primary(settings, application_name=name) for _ in range(2))
+        self._turns: dict[UUID, Primary] = {}
         self._sent: dict[UUID, _Sent] = {}
+        self._primary = self._primaries[0]
         self._resolver = OutcomeResolver(
             settings, application_name=name, stream=stream, topic=topic
         )
 
     def close(self) -> None:
         """Release the connections, with what was sent and never written; safe to call twice."""
-        for primary in (self._primary, *self._senders):
+        for primary in self._primaries:
             primary.close()
 
     def send(self, batch: EncodedBatch) -> None:
@@ -130,8 +131,8 @@ class PostgresWriter:
 
         What fails here is tried again, and told, when the batch is written.
         """
-        primary = self._senders[0]
-        self._senders.rotate()
+        primary = self._turns[batch.batch_id] = self._primaries[0]
+        self._primaries.rotate()
         try:
             connection = primary.connection()
         except (PipelineError, OSError):
@@ -150,6 +151,8 @@ class PostgresWriter:
 
     def write(self, batch: EncodedBatch) -> WriteResult:
         """COMMITTED or FENCED; anything else raises and leaves nothing behind."""
+        # Nobody sends over it before this batch has ended.
+        self._primary = self._turns.pop(batch.batch_id, self._primary)
         self._budget.check(batch)
         with errors.translated_errors(self._doing(batch)):
             try:
