@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from kafka_pg_pipeline.adapters.postgres.connection import was_ended
 from kafka_pg_pipeline.domain.batches import EncodedBatch, WriteStatus
 from kafka_pg_pipeline_tests.content.writing import Writing, open_writing
 from kafka_pg_pipeline_tests.fix_streams import Bench
@@ -33,22 +34,13 @@ def batch_of(writing: Writing, first: int) -> EncodedBatch:
     return writing.make([b'{"id": %d}' % number for number in range(first, first + 10)])
 
 
-def count_sessions(bench: Bench) -> int:
-    return len(
-        bench.query(
-            "SELECT FROM pg_stat_activity WHERE application_name LIKE %s", f"%{bench.name}%"
-        )
-    )
-
-
-def end_youngest_session(bench: Bench) -> None:
-    before = count_sessions(bench)
-    bench.query(
-        "SELECT pg_terminate_backend(pid) FROM (SELECT pid FROM pg_stat_activity"
-        " WHERE application_name LIKE %s ORDER BY backend_start DESC LIMIT 1) AS youngest",
-        f"%{bench.name}%",
-    )
-    wait_until(lambda: count_sessions(bench) == before - 1)
+def end_sent_transaction(bench: Bench) -> None:
+    """End the backend that keeps what was sent, which a pooler may have lent."""
+    assert bench.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE state = 'idle in transaction' AND query LIKE %s",
+        f"%{bench.stream.table.partition('.')[0]}%",
+    ) == [(True,)]
 
 
 def test_batches_sent_ahead_land_in_their_order(bench: Bench, writing: Writing) -> None:
@@ -86,7 +78,9 @@ def test_what_was_sent_over_a_connection_that_ended_is_sent_again(
 ) -> None:
     batch = batch_of(writing, 0)
     writing.writer.send(batch)
-    end_youngest_session(bench)
+    end_sent_transaction(bench)
+    connection = writing.writer._sent[batch.batch_id].connection
+    wait_until(lambda: was_ended(connection))
     assert writing.writer.write(batch).status is WriteStatus.COMMITTED
     assert bench.count() == 10
     writing.assert_accounted_for()
