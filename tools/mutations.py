@@ -127,11 +127,12 @@ MUTATIONS = (
                 _WRITER,
                 """            lambda cursor: self._path.send(cursor, batch),
             lambda cursor: stage_dead_letters(cursor, self._statements, batch),
-            lambda cursor: self._lock_positions(cursor, batch),
+        ]
 """,
                 """            lambda cursor: self._lock_positions(cursor, batch),
             lambda cursor: self._path.send(cursor, batch),
             lambda cursor: stage_dead_letters(cursor, self._statements, batch),
+        ]
 """,
             ),
         ),

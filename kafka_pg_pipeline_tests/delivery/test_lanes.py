@@ -20,7 +20,12 @@ from kafka_pg_pipeline.domain.reports import LoadReport, Outcome
 from kafka_pg_pipeline.errors import DeadLetterBudgetError
 from kafka_pg_pipeline.settings.models import BatchSettings, DeadLetterSettings
 from kafka_pg_pipeline_tests.faults.conftest import PLAIN
-from kafka_pg_pipeline_tests.faults.loaders import Loader, Loaders, count_idle_in_transaction
+from kafka_pg_pipeline_tests.faults.loaders import (
+    Loader,
+    Loaders,
+    count_about_to_commit,
+    count_idle_in_transaction,
+)
 from kafka_pg_pipeline_tests.fix_streams import Bench, BenchMaker
 from kafka_pg_pipeline_tests.waiting import wait_until
 
@@ -154,7 +159,7 @@ def test_lanes_die_with_their_parent_and_one_that_dies_alone_is_made_good(
 ) -> None:
     gate = lane_loaders.gate()
     orphaned, lanes = start_lanes(lane_loaders, f"before_commit@2:{gate}")
-    wait_until(lambda: bench.count() == 1000 and count_idle_in_transaction(bench) == 2)
+    wait_until(lambda: bench.count() == 1000 and count_about_to_commit(bench) == 2)
     orphaned.kill()
     wait_until(lambda: not any(lane.is_running() for lane in lanes), 10)
     wait_until(lambda: count_idle_in_transaction(bench) == 0)
@@ -163,7 +168,7 @@ def test_lanes_die_with_their_parent_and_one_that_dies_alone_is_made_good(
     bench.produce([{"id": number} for number in range(3000, 6000)], partition=by_partition)
     gate = lane_loaders.gate()
     loader, lanes = start_lanes(lane_loaders, f"before_commit@2:{gate}")
-    wait_until(lambda: count_idle_in_transaction(bench) == 2)
+    wait_until(lambda: count_about_to_commit(bench) == 2)
     lanes[0].kill()
     gate.open()
     said = loader.fail()
@@ -180,7 +185,7 @@ def test_lanes_die_with_their_parent_and_one_that_dies_alone_is_made_good(
 def test_a_signal_stops_all_lanes_after_their_batches(bench: Bench, lane_loaders: Loaders) -> None:
     gate = lane_loaders.gate()
     loader, lanes = start_lanes(lane_loaders, f"before_commit@1:{gate}")
-    wait_until(lambda: count_idle_in_transaction(bench) == 2)
+    wait_until(lambda: count_about_to_commit(bench) == 2)
     # As Ctrl-C does, to all processes of a terminal.
     for process in [*lanes, psutil.Process(loader.process.pid)]:
         process.send_signal(signal.SIGINT)

@@ -140,6 +140,17 @@ class Loaders:
             loader.kill()
 
 
+def count_about_to_commit(bench: Bench) -> int:
+    """Backends of the bench's loaders that have moved positions and not yet heard of COMMIT."""
+    return int(
+        bench.query(
+            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE %s"
+            " AND state = 'idle in transaction' AND query LIKE 'WITH slice AS%%'",
+            f"%{bench.name}%",
+        )[0][0]
+    )
+
+
 def count_idle_in_transaction(bench: Bench) -> int:
     """Backends of the bench's loaders that hold a transaction open."""
     return int(
