@@ -63,8 +63,8 @@ class DebeziumDecoder:
         self._rewrites = SchemaCache(_compile_row)
         self._types = SchemaCache(_describe_row)
         self._avro = AvroDecoder(registry) if registry is not None else None
-        # What the last event was is the likeliest for the next one, and saves a look.
-        self._expects_schema = False
+        # As the last event was read is the likeliest way for the next one.
+        self._open_next = _open_bare
 
     def decode(self, data: bytes) -> Decoded:
         """The row behind a create, read or update; the row before a delete, if there is one.
@@ -99,21 +99,22 @@ class DebeziumDecoder:
         """The event, and its schema where its values are still to be read by that."""
         if self._avro is not None and has_schema_id(data):
             return None, _decode_envelope(self._avro.decode(data).document or b"")
-        if self._expects_schema:
-            try:
-                wrapped = _decode_wrapped(data)
-                schema = bytes(wrapped.schema)
-                return None if schema == b"null" else schema, wrapped.payload
-            except msgspec.ValidationError:
-                pass  # it may be bare
-        else:
-            try:
-                return None, _decode_envelope(data)
-            except msgspec.ValidationError:
-                pass  # it may have a schema around it
-        text, payload = unwrap(data)
-        self._expects_schema = payload is not data
-        return text, _decode_envelope(payload)
+        try:
+            return self._open_next(data)
+        except msgspec.ValidationError:
+            schema, payload = unwrap(data)
+            self._open_next = _open_bare if payload is data else _open_wrapped
+            return schema, _decode_envelope(payload)
+
+
+def _open_bare(data: bytes) -> tuple[bytes | None, _Envelope]:
+    return None, _decode_envelope(data)
+
+
+def _open_wrapped(data: bytes) -> tuple[bytes | None, _Envelope]:
+    wrapped = _decode_wrapped(data)
+    schema = bytes(wrapped.schema)
+    return None if schema == b"null" else schema, wrapped.payload
 
 
 def _describe_row(schema: Schema) -> Mapping[str, str]:

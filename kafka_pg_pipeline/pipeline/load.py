@@ -39,7 +39,7 @@ from kafka_pg_pipeline.pipeline.encode import RowEncoder
 from kafka_pg_pipeline.pipeline.encode_record import RunContext
 from kafka_pg_pipeline.pipeline.garbage import rare_collection
 from kafka_pg_pipeline.pipeline.handover import quick_handover
-from kafka_pg_pipeline.pipeline.overlap import read_ahead
+from kafka_pg_pipeline.pipeline.overlap import run_ahead
 from kafka_pg_pipeline.pipeline.plan import place_new_partitions
 from kafka_pg_pipeline.pipeline.read import BatchReading
 from kafka_pg_pipeline.pipeline.sample import read_sample
@@ -364,8 +364,8 @@ class StreamLoader:
         )
         with (
             self._ports.open_writer(target) as writer,
-            read_ahead(reading.batches()) as batches,
-            read_ahead(_send_each(batches, writer)) as sent,
+            run_ahead(reading.batches()) as batches,
+            run_ahead(_send_each(batches, writer)) as sent,
             over,
         ):
             for batch, seconds in sent:

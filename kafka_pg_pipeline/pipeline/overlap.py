@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 @contextmanager
-def read_ahead(batches: Generator[T, None, None]) -> Iterator[Iterator[T]]:
+def run_ahead(batches: Generator[T, None, None]) -> Iterator[Iterator[T]]:
     """Iterate over ``batches``, running the generator one item ahead in a thread of its own.
 
     At most two items exist at a time: the one handed out and the one being made. The generator

@@ -53,9 +53,7 @@ def test_each_batch_waits_a_few_times(
     assert count_round_trips(bench, proxy, 8) - three == 5 * most
 
 
-def test_a_load_with_nothing_to_do_waits_less_often_than_it_asks_twice(
-    bench: Bench, proxy: Proxy
-) -> None:
+def test_a_load_with_nothing_to_do_waits_seldom(bench: Bench, proxy: Proxy) -> None:
     bench.create_topic(partitions=1)
     count_round_trips(bench, proxy, 1)
     before = proxy.round_trips

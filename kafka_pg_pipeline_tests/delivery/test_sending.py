@@ -79,8 +79,9 @@ def test_what_was_sent_over_a_connection_that_ended_is_sent_again(
     batch = batch_of(writing, 0)
     writing.writer.send(batch)
     end_sent_transaction(bench)
-    connection = writing.writer._sent[batch.batch_id].connection
-    wait_until(lambda: was_ended(connection))
+    sent = writing.writer._sent[batch.batch_id].transaction
+    assert sent is not None
+    wait_until(lambda: was_ended(sent.connection))
     assert writing.writer.write(batch).status is WriteStatus.COMMITTED
     assert bench.count() == 10
     writing.assert_accounted_for()

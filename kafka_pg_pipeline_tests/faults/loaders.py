@@ -142,21 +142,15 @@ class Loaders:
 
 def count_about_to_commit(bench: Bench) -> int:
     """Backends of the bench's loaders that have moved positions and not yet heard of COMMIT."""
-    return int(
-        bench.query(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE %s"
-            " AND state = 'idle in transaction' AND query LIKE 'WITH slice AS%%'",
-            f"%{bench.name}%",
-        )[0][0]
-    )
+    return count_sessions(bench, "state = 'idle in transaction' AND query LIKE 'WITH slice AS%%'")
 
 
 def count_idle_in_transaction(bench: Bench) -> int:
     """Backends of the bench's loaders that hold a transaction open."""
-    return int(
-        bench.query(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE %s"
-            " AND state = 'idle in transaction'",
-            f"%{bench.name}%",
-        )[0][0]
-    )
+    return count_sessions(bench, "state = 'idle in transaction'")
+
+
+def count_sessions(bench: Bench, condition: str) -> int:
+    """Backends of the bench's loaders of which pg_stat_activity says so."""
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE %s"
+    return int(bench.query(f"{sessions} AND {condition}", f"%{bench.name}%")[0][0])

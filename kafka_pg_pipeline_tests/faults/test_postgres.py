@@ -150,6 +150,7 @@ def test_a_copy_cut_by_the_server_prints_no_row(
 
         wait_until(end_a_copy)
     assert loader.finish()["rows"] == 1050
+    assert RETRY in loader.said()
     assert CANARY not in loader.said() + loader.output.read_text()
     bench.assert_exactly_once()
 

@@ -9,6 +9,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from kafka_pg_pipeline.settings.models import DeadLetterSettings
 from kafka_pg_pipeline_tests.configuration import write_file
 from kafka_pg_pipeline_tests.faults.conftest import MakeLoaders
+from kafka_pg_pipeline_tests.faults.loaders import count_sessions
 from kafka_pg_pipeline_tests.faults.test_postgres import through
 from kafka_pg_pipeline_tests.fix_proxy import Loss
 from kafka_pg_pipeline_tests.fix_streams import Bench
@@ -197,10 +198,4 @@ def read_values(bench: Bench, topic: str) -> list[Any]:
 
 
 def count_waiting(bench: Bench) -> int:
-    return int(
-        bench.query(
-            "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE %s"
-            " AND wait_event_type = 'Lock'",
-            f"%{bench.name}%",
-        )[0][0]
-    )
+    return count_sessions(bench, "wait_event_type = 'Lock'")

@@ -5,7 +5,7 @@ from collections.abc import Generator
 
 import pytest
 
-from kafka_pg_pipeline.pipeline.overlap import read_ahead
+from kafka_pg_pipeline.pipeline.overlap import run_ahead
 
 
 class Source:
@@ -40,7 +40,7 @@ class Source:
 
 def test_all_items_come_in_order_from_one_other_thread() -> None:
     source = Source(50)
-    with read_ahead(source.items()) as items:
+    with run_ahead(source.items()) as items:
         assert list(items) == list(range(50))
     assert source.closed
     (thread,) = source.threads
@@ -49,7 +49,7 @@ def test_all_items_come_in_order_from_one_other_thread() -> None:
 
 def test_the_next_item_is_made_while_one_is_used_and_no_more() -> None:
     source = Source(5)
-    with read_ahead(source.items()) as items:
+    with run_ahead(source.items()) as items:
         assert next(items) == 0
         source.wait_made(2)
         assert next(items) == 1
@@ -59,14 +59,14 @@ def test_the_next_item_is_made_while_one_is_used_and_no_more() -> None:
 
 def test_nothing_is_read_before_it_is_asked_for() -> None:
     source = Source(5)
-    with read_ahead(source.items()):
+    with run_ahead(source.items()):
         pass
     assert source.made == []
 
 
 def test_an_error_of_the_source_comes_where_its_item_was_due() -> None:
     source = Source(5, fails_at=2)
-    with read_ahead(source.items()) as items:
+    with run_ahead(source.items()) as items:
         assert [next(items), next(items)] == [0, 1]
         with pytest.raises(ValueError, match="2"):
             next(items)
@@ -74,7 +74,7 @@ def test_an_error_of_the_source_comes_where_its_item_was_due() -> None:
 
 
 def fail_after_first(source: Source) -> None:
-    with read_ahead(source.items()) as items:
+    with run_ahead(source.items()) as items:
         next(items)
         raise RuntimeError("consumer")
 

@@ -160,7 +160,8 @@ _LIMITS = (
     "SET LOCAL array_nulls = on;"
 )
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;" + _LIMITS
-# Statements that are sent together are one transaction (PostgreSQL documentation, 54.2.2.1).
+# Sent together they are one transaction (PostgreSQL documentation, "Multiple Statements in a Simple
+# Query").
 _LOOK = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED READ ONLY;" + _LIMITS
 
 
@@ -182,9 +183,10 @@ class Transaction(Cursor):
         self._ahead = self.mogrify(_BEGIN, _limits(settings))
 
     @property
-    def has_begun(self) -> bool:
-        """Whether any statement was sent after ``begin``."""
-        return not self._ahead
+    def is_open(self) -> bool:
+        """Whether there is anything to end: a statement was sent since ``begin``."""
+        idle = psycopg2.extensions.TRANSACTION_STATUS_IDLE
+        return bool(self.connection.info.transaction_status != idle)
 
     def defer(self, statement: Any) -> None:
         """Run a statement ahead of the next one; its rows are seen by nobody."""
@@ -245,6 +247,17 @@ class Primary:
         """A new connection beside the one that is kept; the caller closes it."""
         return connect(self.settings, application_name=self._application_name)
 
+    def begin(self) -> Transaction:
+        """A transaction that opens with its first statement; whoever asks for it ends it.
+
+        Raises:
+            AuthenticationError, PostgresUnavailableError: see ``connect``.
+
+        """
+        cursor: Transaction = self.connection().cursor(cursor_factory=Transaction)
+        cursor.begin(self.settings)
+        return cursor
+
     @contextmanager
     def transaction(
         self, doing: str, *, rehearsal: bool = False, statements: int = 1
@@ -261,20 +274,14 @@ class Primary:
             OutcomeUnknownError: the connection was lost at COMMIT.
 
         """
-        connection = self.connection()
-        limit = statements * self.settings.statement_timeout_seconds + GRACE_SECONDS
-        with (
-            errors.translated_errors(doing),
-            time_limit(connection, limit),
-            connection.cursor(cursor_factory=Transaction) as cursor,
-        ):
-            cursor.begin(self.settings)
+        cursor = self.begin()
+        with self._working(cursor, doing, statements):
             try:
                 yield cursor
             except BaseException:
-                roll_back(connection)
+                roll_back(cursor.connection)
                 raise
-            if cursor.has_begun:
+            if cursor.is_open:
                 _end(cursor, "ROLLBACK" if rehearsal else "COMMIT", doing)
 
     @contextmanager
@@ -289,15 +296,16 @@ class Primary:
             PipelineError: what the server said, in this package's tree.
 
         """
-        connection = self.connection()
-        limit = statements * self.settings.statement_timeout_seconds + GRACE_SECONDS
-        with (
-            errors.translated_errors(doing),
-            time_limit(connection, limit),
-            connection.cursor(cursor_factory=_LookingCursor) as cursor,
-        ):
-            cursor.opening = cursor.mogrify(_LOOK, _limits(self.settings))
+        cursor = self.connection().cursor(cursor_factory=_LookingCursor)
+        cursor.opening = cursor.mogrify(_LOOK, _limits(self.settings))
+        with self._working(cursor, doing, statements):
             yield cursor
+
+    @contextmanager
+    def _working(self, cursor: Cursor, doing: str, statements: int) -> Iterator[None]:
+        limit = statements * self.settings.statement_timeout_seconds + GRACE_SECONDS
+        with errors.translated_errors(doing), time_limit(cursor.connection, limit), cursor:
+            yield
 
     def close(self) -> None:
         """Release the connection; safe to call twice."""

@@ -110,10 +110,10 @@ class PostgresReplayer:
         """In one transaction: rows of those letters that nobody has resolved, and their marks."""
         doing = f"replay {len(ids)} dead letters into {self._target.name}"
         with errors.translated_errors(doing):
-            connection = self._primary.connection()
+            cursor = self._primary.begin()
+            connection = cursor.connection
             try:
-                with connection.cursor(cursor_factory=Transaction) as cursor:
-                    cursor.begin(self._settings)
+                with cursor:
                     counts = self._fill_transaction(connection, cursor, ids, encode)
                     if rehearsal:
                         roll_back(connection)

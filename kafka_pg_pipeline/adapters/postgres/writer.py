@@ -6,6 +6,7 @@ waiting; what follows the lock runs on the server alone. The rows of the next ba
 a second connection while the first one lands; its positions are locked after the first COMMIT.
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -25,7 +26,6 @@ from kafka_pg_pipeline.adapters.postgres.commit import (
 )
 from kafka_pg_pipeline.adapters.postgres.connection import (
     GRACE_SECONDS,
-    Connection,
     Cursor,
     Primary,
     Statements,
@@ -62,8 +62,11 @@ from kafka_pg_pipeline.errors import (
     InvariantError,
     PipelineError,
     PostgresUnavailableError,
+    TransientError,
 )
 from kafka_pg_pipeline.settings.models import PostgresSettings
+
+logger = logging.getLogger(__name__)
 
 _COUNTS = tuple(field.name for field in fields(BatchCounts))
 
@@ -74,10 +77,10 @@ class _Fenced(Exception):  # noqa: N818 - an outcome, not an error
 
 @dataclass(frozen=True, slots=True)
 class _Sent:
-    """A batch whose rows are in an open transaction, with its positions not yet locked."""
+    """Over what a batch was sent, and the open transaction with its rows; None where it failed."""
 
-    connection: Connection
-    cursor: Transaction
+    primary: Primary
+    transaction: Transaction | None
 
 
 class PostgresWriter:
@@ -114,7 +117,6 @@ class PostgresWriter:
         name = f"kafka-pg {stream} {run_id}"
         # Taken in turns: while the transaction of one batch ends, that of the next begins.
         self._primaries = deque(Primary(settings, application_name=name) for _ in range(2))
-        self._turns: dict[UUID, Primary] = {}
         self._sent: dict[UUID, _Sent] = {}
         self._primary = self._primaries[0]
         self._resolver = OutcomeResolver(
@@ -129,34 +131,38 @@ class PostgresWriter:
     def send(self, batch: EncodedBatch) -> None:
         """Send the rows while the batch before is being written; see ``BatchWriter``.
 
-        What fails here is tried again, and told, when the batch is written.
+        What fails here is tried again when the batch is written, and then it counts.
         """
-        primary = self._turns[batch.batch_id] = self._primaries[0]
+        primary = self._primaries[0]
         self._primaries.rotate()
+        self._sent[batch.batch_id] = _Sent(primary, self._send(primary, batch))
+
+    def _send(self, primary: Primary, batch: EncodedBatch) -> Transaction | None:
         try:
-            connection = primary.connection()
-        except (PipelineError, OSError):
-            return
-        cursor = connection.cursor(cursor_factory=Transaction)
+            cursor = primary.begin()
+        except PipelineError:
+            return None  # which says why when the batch is written
         try:
-            cursor.begin(self._settings)
-            self._take_steps(connection, cursor, self._sending(batch))
-        except (psycopg2.Error, OSError):
-            roll_back(connection)
-        except BaseException:
-            connection.close()
-            raise
-        else:
-            self._sent[batch.batch_id] = _Sent(connection, cursor)
+            with errors.translated_errors(f"send ahead, to {self._doing(batch)}"):
+                self._take_steps(cursor, self._sending(batch))
+        except BaseException as error:
+            roll_back(cursor.connection)
+            if not isinstance(error, PipelineError):
+                raise
+            if isinstance(error, TransientError):
+                logger.warning("%s: %s; trying again", self._identity["stream"], error)
+            return None
+        return cursor
 
     def write(self, batch: EncodedBatch) -> WriteResult:
         """COMMITTED or FENCED; anything else raises and leaves nothing behind."""
+        sent = self._sent.pop(batch.batch_id, _Sent(self._primary, None))
         # Nobody sends over it before this batch has ended.
-        self._primary = self._turns.pop(batch.batch_id, self._primary)
+        self._primary = sent.primary
         self._budget.check(batch)
         with errors.translated_errors(self._doing(batch)):
             try:
-                return self._write(batch)
+                return self._write(batch, sent.transaction)
             except psycopg2.Error as error:
                 if not errors.is_record_fault(error):
                     raise
@@ -190,19 +196,16 @@ class PostgresWriter:
         ranges = ", ".join(f"{self._identity['topic']}{piece.offsets}" for piece in batch.slices)
         return f"load {ranges} into {self._target.name}"
 
-    def _write(self, batch: EncodedBatch) -> WriteResult:
-        sent = self._sent.pop(batch.batch_id, None)
+    def _write(self, batch: EncodedBatch, sent: Transaction | None = None) -> WriteResult:
         if sent is None or was_ended(sent.connection):
-            connection = self._primary.connection()
-            cursor = connection.cursor(cursor_factory=Transaction)
-            cursor.begin(self._settings)
-            steps = self._sending(batch)
+            cursor, steps = self._primary.begin(), self._sending(batch)
         else:
-            connection, cursor, steps = sent.connection, sent.cursor, []
+            cursor, steps = sent, []
+        connection = cursor.connection
         try:
             with cursor:
-                self._take_steps(connection, cursor, steps)
-                entries = self._land(connection, cursor, batch)
+                self._take_steps(cursor, steps)
+                entries = self._land(cursor, batch)
                 commit(connection, cursor, self._settings)
         except _Fenced:
             roll_back(connection)
@@ -231,9 +234,7 @@ class PostgresWriter:
             lambda cursor: stage_dead_letters(cursor, self._statements, batch),
         ]
 
-    def _land(
-        self, connection: Connection, cursor: Transaction, batch: EncodedBatch
-    ) -> tuple[LedgerEntry, ...]:
+    def _land(self, cursor: Transaction, batch: EncodedBatch) -> tuple[LedgerEntry, ...]:
         """The rest of the transaction but its COMMIT; returns what the ledger then holds."""
         entries: tuple[LedgerEntry, ...] = ()
 
@@ -249,18 +250,16 @@ class PostgresWriter:
             lambda cursor: self._store_gaps(cursor, batch),
             lambda cursor: self._advance(cursor, batch, entries),
         ]
-        self._take_steps(connection, cursor, steps)
+        self._take_steps(cursor, steps)
         failpoints.reach("before_commit")
         return entries
 
     def _take_steps(
-        self,
-        connection: Connection,
-        cursor: Transaction,
-        steps: Sequence[Callable[[Transaction], None]],
+        self, cursor: Transaction, steps: Sequence[Callable[[Transaction], None]]
     ) -> None:
+        seconds = self._settings.statement_timeout_seconds + GRACE_SECONDS
         for step in steps:
-            with time_limit(connection, self._settings.statement_timeout_seconds + GRACE_SECONDS):
+            with time_limit(cursor.connection, seconds):
                 step(cursor)
 
     def _lock_positions(self, cursor: Cursor, batch: EncodedBatch) -> None:
@@ -347,15 +346,15 @@ class PostgresWriter:
         )
 
     def _find_rejections(self, batch: EncodedBatch, *, most: int) -> list[list[Rejection]]:
-        connection = self._primary.connection()
+        cursor = self._primary.begin()
+        connection = cursor.connection
         seconds = self._settings.statement_timeout_seconds + GRACE_SECONDS
 
         def limited() -> AbstractContextManager[None]:
             return time_limit(connection, seconds)
 
         try:
-            with connection.cursor(cursor_factory=Transaction) as cursor:
-                cursor.begin(self._settings)
+            with cursor:
                 with limited():
                     cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
                 found = self._path.find_rejections(Tries(cursor, limited), batch.chunks, most)
