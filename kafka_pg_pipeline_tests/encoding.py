@@ -103,9 +103,9 @@ def in_a_block(columns: Sequence[Column], value: bytes) -> tuple[Any, ...] | Non
     block = JsonDecoder(columns).decode_block([value])
     if block is None:
         return None
-    filled, items = block
+    filled, rows = block
     try:
-        (line,) = write_lines(list(zip(*items, strict=True)))
+        (line,) = write_lines(rows)
     except Unfit:
         return None
     found = dict(zip(filled, line.split("\t"), strict=True))

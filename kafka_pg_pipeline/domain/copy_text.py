@@ -16,7 +16,6 @@ from itertools import chain
 from typing import Any, overload
 
 NULL = "\\N"
-_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
 
 
 class CopyFormat(Enum):
@@ -31,7 +30,11 @@ def escape(text: str | None) -> str:
     if text is None:
         return NULL
     # The usual text has nothing to escape, and finding that out is cheap.
-    return text if text.isprintable() and "\\" not in text else text.translate(_ESCAPES)
+    if text.isprintable() and "\\" not in text:
+        return text
+    # In a large text, several times as fast as str.translate.
+    text = text.replace("\\", "\\\\").replace("\t", "\\t")
+    return text.replace("\n", "\\n").replace("\r", "\\r")
 
 
 def write_item(item: Any) -> str:

@@ -61,7 +61,7 @@ class DocumentDecoder:
 
     def decode_block(
         self, documents: Sequence[bytes | None]
-    ) -> tuple[tuple[int, ...], list[Sequence[Any]]] | None:
+    ) -> tuple[tuple[int, ...], Sequence[tuple[Any, ...]]] | None:
         """Many documents at once, as ``JsonDecoder.decode_block`` does."""
         self._at_hand = documents
         block = self._decoder.decode_block(documents)

@@ -7,10 +7,11 @@ exact way, which alone decides what is a dead letter.
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Annotated, Any
+from operator import itemgetter
+from typing import Annotated, Any, cast
 
 import msgspec
 from msgspec.structs import astuple
@@ -36,7 +37,8 @@ _STRING = re.compile(rb'"(?:[^"\\]|\\.)*"?', re.DOTALL)
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"{}[]"))
 _BRACKETS = {ord("{"): 1, ord("["): 1, ord("}"): -1, ord("]"): -1}
 # An integer to msgspec, which has no negative zero; double precision has one.
-_NEGATIVE_ZERO = re.compile(rb"-0(?![0-9.eE])")
+_NEGATIVE_ZERO = re.compile(rb"[:\[,\s]-0(?![0-9.eE])")
+_Decoder = msgspec.json.Decoder[msgspec.Struct]
 _SURPRISES = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, Unfit)
 
 
@@ -67,7 +69,9 @@ class JsonDecoder:
         taking = tuple(column for column in columns if not isinstance(column.source, Rest))
         self._taking = len(taking)
         self._fields = tuple(column.field or column.name for column in taking)
-        self._decode_struct = _struct_decoder(taking, self._fields, others)
+        self._decoder = _struct_decoder(taking, self._fields, others, _FAST_TYPES)
+        # For blocks, until one has a moment that is a number: texts need no second look.
+        self._block_decoder = _struct_decoder(taking, self._fields, others, _TEXT_MOMENTS)
         self._arrange_exactly = others.arrange if others else self._arrange_by_name
         self._write_rest = _rest_writer(self._columns[self._taking :], others)
         self._converters = tuple(
@@ -83,6 +87,12 @@ class JsonDecoder:
         self._doubles = _indexes(columns, lambda column: column.kind is ColumnKind.DOUBLE)
         self._defaults = _indexes(columns, lambda column: column.has_default)
         self._all = tuple(range(len(self._columns)))
+        # Whether what msgspec makes of a document is its row already, but for such moments.
+        self._is_direct = (
+            self._decoder is not None
+            and len(self._decoder.type.__struct_fields__) == len(self._columns)
+            and not (self._converters or self._defaults or self._write_rest)
+        )
 
     def decode(self, value: bytes | None) -> tuple[Any, ...]:
         """The columns of one record, each as it stands in a line of COPY's TEXT format.
@@ -94,35 +104,46 @@ class JsonDecoder:
             return tuple(map(_missing, self._columns))
         if is_too_deep(value):
             raise Rejected(Stage.DECODE, Reason.TOO_DEEP)
-        if self._decode_struct is not None:
+        if self._decoder is not None:
             try:
-                return self._decode_fast(self._decode_struct, value)
+                return self._decode_fast(value, self._decoder.decode(value))
             except _SURPRISES:
                 pass  # the exact way finds out what it is
         return self.decode_exactly(value)
 
     def decode_block(
         self, values: Sequence[bytes | None]
-    ) -> tuple[tuple[int, ...], list[Sequence[Any]]] | None:
-        """Many records at once, column by column; None where any of them surprises.
+    ) -> tuple[tuple[int, ...], Sequence[tuple[Any, ...]]] | None:
+        """Many records at once; None where any of them surprises.
 
         Returns:
-            The indexes of the columns that all the records fill, and these columns' items: texts
-            as PostgreSQL reads them (U+0000 may be among them), numbers, booleans and None.
+            The indexes of the columns that all the records fill, and the rows of these columns:
+            texts as PostgreSQL reads them (U+0000 may be among them), numbers, booleans and None.
         """
-        if self._decode_struct is None or not self._columns:
+        if not self._columns or None in values:
             return None
-        present = [value for value in values if value is not None]
-        text = _join_usual(present) if len(present) == len(values) else None
-        if text is None:
+        documents = cast("Sequence[bytes]", values)
+        lines = _join_usual(documents)
+        if not lines:
+            return None
+        block = self._decode_lines(self._block_decoder, documents, lines)
+        if block is None and self._block_decoder is not self._decoder:
+            self._block_decoder = self._decoder
+            block = self._decode_lines(self._decoder, documents, lines)
+        return block
+
+    def _decode_lines(
+        self, decoder: _Decoder | None, documents: Sequence[bytes], lines: bytes
+    ) -> tuple[tuple[int, ...], Sequence[tuple[Any, ...]]] | None:
+        if decoder is None:
             return None
         try:
-            rows = map(astuple, map(self._decode_struct, present))
-            columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
-            self._close(columns, len(present))
-            if any(0.0 in columns[index] for index in self._doubles):
-                _check_zeros(text)
-            return self._arrange(columns)
+            rows = list(map(astuple, _decode_each(decoder, documents, lines)))
+            if any(0.0 in map(itemgetter(index), rows) for index in self._doubles):
+                _check_zeros(lines)
+            if self._is_direct and (decoder is not self._decoder or not self._moments):
+                return self._all, rows
+            return self._arrange(rows)
         except (*_SURPRISES, Rejected):
             return None
 
@@ -138,10 +159,8 @@ class JsonDecoder:
             for column, raw in zip(self._columns, raws, strict=True)
         )
 
-    def _decode_fast(
-        self, decode_struct: Callable[[bytes], msgspec.Struct], value: bytes
-    ) -> tuple[Any, ...]:
-        row = list(astuple(decode_struct(value)))
+    def _decode_fast(self, value: bytes, decoded: msgspec.Struct) -> tuple[Any, ...]:
+        row = list(astuple(decoded))
         if len(row) > self._taking or self._write_rest is not None:
             row[self._taking :] = self._rest_of(row[self._taking :])
         if any(row[index] == 0.0 for index in self._doubles):
@@ -174,8 +193,11 @@ class JsonDecoder:
         return [fields.get(name, UNSET) for name in self._fields]
 
     def _arrange(
-        self, columns: list[Sequence[Any]]
-    ) -> tuple[tuple[int, ...], list[Sequence[Any]]] | None:
+        self, rows: Sequence[tuple[Any, ...]]
+    ) -> tuple[tuple[int, ...], Sequence[tuple[Any, ...]]] | None:
+        """The rows of the table, of those that msgspec made; None where they differ in columns."""
+        columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
+        self._close(columns, len(rows))
         for index, convert in self._converters:
             columns[index] = [
                 convert(item) if type(item) is msgspec.Raw else item for item in columns[index]
@@ -185,12 +207,13 @@ class JsonDecoder:
                 columns[index] = [
                     write(item) if type(item) is int else item for item in columns[index]
                 ]
-        return self._without_defaults(columns) if self._defaults else (self._all, columns)
+        filled = self._find_filled(columns)
+        if filled is None:
+            return None
+        return filled, list(zip(*(columns[index] for index in filled), strict=True))
 
-    def _without_defaults(
-        self, columns: list[Sequence[Any]]
-    ) -> tuple[tuple[int, ...], list[Sequence[Any]]] | None:
-        """Leave out what all the records leave out; None where only some do."""
+    def _find_filled(self, columns: Sequence[Sequence[Any]]) -> tuple[int, ...] | None:
+        """The columns but those that all the records leave out; None where only some do."""
         left_out = set()
         for index in self._defaults:
             unset = columns[index].count(UNSET)
@@ -198,8 +221,7 @@ class JsonDecoder:
                 left_out.add(index)
             elif unset:
                 return None
-        filled = tuple(index for index in self._all if index not in left_out)
-        return filled, [columns[index] for index in filled]
+        return tuple(index for index in self._all if index not in left_out)
 
     def _split(self, value: bytes) -> Mapping[str, msgspec.Raw]:
         try:
@@ -223,14 +245,35 @@ def is_too_deep(value: bytes) -> bool:
     return max(accumulate(map(_BRACKETS.__getitem__, brackets)), default=0) > MAX_DEPTH
 
 
+def _decode_each(
+    decoder: _Decoder, values: Sequence[bytes], lines: bytes
+) -> Iterable[msgspec.Struct]:
+    """What each value holds; all at once, where each of them certainly is one line.
+
+    Between a closing and an opening brace a line can only end a whole document, so that as many
+    documents as there are lines are one in each.
+    """
+    breaks = len(values) - 1
+    if (
+        lines.count(b"\n") == breaks
+        and lines.count(b"}\n{") == breaks
+        and lines.startswith(b"{")
+        and lines.endswith(b"}")
+    ):
+        found = decoder.decode_lines(lines)
+        if len(found) == len(values):
+            return found
+    return map(decoder.decode, values)
+
+
 def _join_usual(values: Sequence[bytes]) -> bytes | None:
-    """All values one after the other; None where one of them is not for the fast way."""
+    """All values, a line each; None where one of them is not for the fast way."""
     sizes = list(map(len, values))
     if sum(sizes) > _BLOCK_BYTES:
         return None
     if max(sizes, default=0) > 2 * MAX_DEPTH and any(map(is_too_deep, values)):
         return None
-    return b"".join(values)
+    return b"\n".join(values)
 
 
 def _check_zeros(text: bytes) -> None:
@@ -293,17 +336,21 @@ _FAST_TYPES: Mapping[ColumnKind, Any] = {
     ColumnKind.OTHER: str,
     ColumnKind.TIMESTAMP: int | str,
 }
+_TEXT_MOMENTS = {**_FAST_TYPES, ColumnKind.TIMESTAMP: str}
 _ANY = msgspec.Raw | msgspec.UnsetType
 _EMPTY = None | msgspec.UnsetType
 
 
 def _struct_decoder(
-    columns: tuple[Column, ...], names: tuple[str, ...], others: OtherFields | None
-) -> Callable[[bytes], msgspec.Struct] | None:
+    columns: tuple[Column, ...],
+    names: tuple[str, ...],
+    others: OtherFields | None,
+    types: Mapping[ColumnKind, Any],
+) -> _Decoder | None:
     """Decodes what fits the columns' types; None where msgspec cannot name a field."""
     fields: list[Any] = []
     for index, column in enumerate(columns):
-        kind: Any = _FAST_TYPES.get(column.kind, msgspec.Raw)
+        kind: Any = types.get(column.kind, msgspec.Raw)
         if column.kind is ColumnKind.INTEGER and column.minimum is not None:
             kind = Annotated[int, msgspec.Meta(ge=column.minimum, le=column.maximum)]
         if column.nullable and kind is not msgspec.Raw:
@@ -325,16 +372,14 @@ def _struct_decoder(
     return _decoder(fields, names, forbids=True)
 
 
-def _decoder(
-    fields: list[Any], names: tuple[str, ...], *, forbids: bool
-) -> Callable[[bytes], msgspec.Struct] | None:
+def _decoder(fields: list[Any], names: tuple[str, ...], *, forbids: bool) -> _Decoder | None:
     if not all(map(_can_be_named, names)):
         return None
     rename = {f"f{index}": name for index, name in enumerate(names)}
     struct = msgspec.defstruct(
         "Row", fields, rename=rename, gc=False, kw_only=True, forbid_unknown_fields=forbids
     )
-    return msgspec.json.Decoder(struct).decode
+    return msgspec.json.Decoder(struct)
 
 
 def _can_be_named(name: str) -> bool:

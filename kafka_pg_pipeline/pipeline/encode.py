@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from operator import add
 from typing import Any
 from uuid import uuid4
 
@@ -125,12 +126,14 @@ class RowEncoder:
         found = self.decoder.decode_block(documents)
         if found is None:
             return None
-        filled, columns = found
-        if not columns:
+        filled, rows = found
+        if not filled:
             return None
         names = (*(self.decoder.columns[index].name for index in filled), *self.other_names)
         try:
-            rows = list(zip(*columns, *self.record_writer.write_block(block), strict=True))
+            if self.other_names:
+                others = zip(*self.record_writer.write_block(block), strict=True)
+                rows = list(map(add, rows, others))
             return names, write_lines(rows)
         except Unfit:
             return None

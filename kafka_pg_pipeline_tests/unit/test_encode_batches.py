@@ -1,6 +1,8 @@
 """How a batch's records come together: blocks, chunks, defaults, missing values, counts."""
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from kafka_pg_pipeline.domain.copy_text import CopyFormat
 from kafka_pg_pipeline.domain.modes import Mode, WriteMode
@@ -195,8 +197,48 @@ def test_a_block_of_plain_records_is_taken_at_once():
     decoder = JsonDecoder([column("a", "int8"), column("b")])
     assert decoder.decode_block([b'{"a":1,"b":"x"}', b'{"a":2,"b":null}', b"{}"]) == (
         (0, 1),
-        [(1, 2, None), ("x", None, None)],
+        [(1, "x"), (2, None), (None, None)],
     )
+
+
+_PIECES = st.lists(
+    st.sampled_from(
+        ['{"a":1', '{"a":2}', ',"b":"x"', "}", "{", '"', ",", "\n", " ", "}\n{", "[", "]"]
+    ),
+    max_size=4,
+).map(lambda pieces: "".join(pieces).encode())
+
+
+@given(st.lists(_PIECES, min_size=1, max_size=4))
+@example([b'{"a":1}\n{"a":2}', b'{"a":3', b',"b":"x"}'])
+@example([b'{"a":1', b',"b":"x"}', b'{"a":2}{"a":3}'])
+@example([b'{"a":1}{"a":2}'])
+@example([b'{"a":1}{"a":2}', b'{"a":[{}', b"{}]}"])
+def test_a_block_holds_what_each_of_its_documents_holds_alone(documents):
+    decoder = JsonDecoder([column("a", "int8"), column("b")])
+    block = decoder.decode_block(documents)
+    alone = [decoder.decode_block([document]) for document in documents]
+    if None in alone:
+        assert block is None
+    else:
+        assert block == ((0, 1), [row for _, (row,) in alone])
+
+
+def test_moments_as_numbers_are_taken_in_blocks_and_beside_texts():
+    decoder = JsonDecoder([column("at", "timestamptz")])
+    numbers, texts = [b'{"at":0}', b'{"at":1000}'], [b'{"at":"2026-01-01T00:00:00Z"}'] * 2
+    in_numbers = [("1970-01-01 00:00:00.000+00",), ("1970-01-01 00:00:01.000+00",)]
+    in_texts = [("2026-01-01T00:00:00Z",)] * 2
+    assert decoder.decode_block(texts) == ((0,), in_texts)
+    assert decoder.decode_block([*texts, *numbers]) == ((0,), in_texts + in_numbers)
+    assert decoder.decode_block(texts) == ((0,), in_texts)
+
+
+def test_only_a_negative_zero_makes_zeros_a_surprise():
+    decoder = JsonDecoder([column("x", "float8"), column("t")])
+    assert decoder.decode_block([b'{"x":0.0,"t":"a-0"}']) == ((0, 1), [(0.0, "a-0")])
+    for negative in (b'{"x":-0}', b'{"x": -0 }', b'{"x":\n-0}'):
+        assert decoder.decode_block([negative]) is None
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """Reads chosen partitions through librdkafka, several times as fast as in Python alone."""
 
-import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -20,7 +19,7 @@ from kafka_pg_pipeline.adapters.kafka.errors import is_transient
 from kafka_pg_pipeline.adapters.kafka.guard import Guard
 from kafka_pg_pipeline.adapters.kafka.kafka_python_reader import KafkaPythonReader
 from kafka_pg_pipeline.adapters.kafka.liveness import Liveness
-from kafka_pg_pipeline.adapters.kafka.message_run import MessageRun
+from kafka_pg_pipeline.adapters.kafka.message_run import MessageRun, read_messages
 from kafka_pg_pipeline.domain.record_runs import RecordRun
 from kafka_pg_pipeline.errors import (
     InvariantError,
@@ -193,21 +192,19 @@ class ConfluentReader:
 
     def _take(self, messages: Sequence[Message]) -> tuple[Mapping[int, RecordRun], bool]:
         """Records per partition, and whether a position moved without one."""
-        found: dict[int, list[Message]] = {}
         moved = False
         if any(map(Message.error, messages)):
             messages, moved = self._sift(messages)
-        cut: set[int] = set()
-        for partition, run in groupby(messages, Message.partition):
-            if partition in self._unfinished and partition not in cut:
-                given = list(run)
-                readable = self._readable(partition, given)
-                found.setdefault(partition, []).extend(readable)
-                if len(readable) < len(given):
-                    cut.add(partition)
-        runs = {partition: MessageRun(read) for partition, read in found.items() if read}
-        for partition, records in runs.items():
-            self._pass(partition, records[-1].offset + 1)
+        given: dict[int, list[Message]] = {}
+        for partition, some in groupby(messages, Message.partition):
+            if partition in self._unfinished:
+                given.setdefault(partition, []).extend(some)
+        runs = {}
+        for partition, its in given.items():
+            run = self._read(partition, its)
+            if run:
+                runs[partition] = run
+                self._pass(partition, run[-1].offset + 1)
         return runs, moved
 
     def _sift(self, messages: Sequence[Message]) -> tuple[list[Message], bool]:
@@ -229,18 +226,14 @@ class ConfluentReader:
                 self._failures[partition] = self._explain(raised, partition, offset)
         return records, moved
 
-    def _readable(self, partition: int, run: Sequence[Message]) -> Sequence[Message]:
-        """The messages of one partition, as far as their headers can be read."""
-        number = 0
-        # A name that is not UTF-8 raises; asked again, the client says that there are no headers.
-        with contextlib.suppress(SystemError, UnicodeError):
-            for _ in map(Message.headers, run):
-                number += 1
-        if number < len(run):
-            offset = run[number].offset() or 0
+    def _read(self, partition: int, messages: Sequence[Message]) -> MessageRun:
+        """The records of one partition before the first that cannot be read."""
+        run = read_messages(messages)
+        if len(run) < len(messages):
+            offset = messages[len(run)].offset() or 0
             error = driver.CorruptRecordError()
             self._failures[partition] = self._explain(error, partition, offset)
-        return run[:number]
+        return run
 
     def _pass(self, partition: int, offset: int) -> bool:
         moved = partition in self._unfinished and offset > self._passed[partition]

@@ -1,5 +1,6 @@
 """librdkafka's messages as records: column by column, and one by one only where that is wanted."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -25,28 +26,45 @@ class FetchedRecord(NamedTuple):
 
 
 class MessageRun(RecordRun):
-    """Messages that hold records; none of their headers raises when it is read."""
+    """Messages that hold records, with the headers of each."""
 
-    def __init__(self, messages: Sequence[Message]) -> None:
+    def __init__(self, messages: Sequence[Message], headers: Sequence[Any]) -> None:
         self._messages = messages
+        self._headers = headers
 
     def __len__(self) -> int:
         return len(self._messages)
 
     def __iter__(self) -> Iterator[Record]:
-        return map(_make_record, self._messages)
+        return map(_make_record, self._messages, self._headers)
 
     def record(self, index: int) -> Record:
         """The record at a place."""
-        return _make_record(self._messages[index])
+        return _make_record(self._messages[index], self._headers[index])
 
     def part(self, places: slice) -> "MessageRun":
         """Some of the records."""
-        return MessageRun(self._messages[places])
+        return MessageRun(self._messages[places], self._headers[places])
 
     def column(self, attribute: str) -> list[Any]:
         """That attribute of each record."""
+        if attribute == "headers":
+            if not any(self._headers):
+                return [()] * len(self)
+            return [headers or () for headers in self._headers]
         return list(map(_ATTRIBUTES[attribute], self._messages))
+
+
+def read_messages(messages: Sequence[Message]) -> MessageRun:
+    """The messages as records, up to the first whose headers cannot be read.
+
+    A header's name that is not UTF-8 raises, once: asked again, the client says that there are no
+    headers. So each message is asked here, and never after.
+    """
+    headers: list[Any] = []
+    with contextlib.suppress(SystemError, UnicodeError):
+        headers.extend(map(Message.headers, messages))  # keeps those before one that raises
+    return MessageRun(messages[: len(headers)], headers)
 
 
 def _timestamp(message: Message) -> int:
@@ -58,10 +76,6 @@ def _timestamp_type(message: Message) -> int:
     return _TIMESTAMP_TYPES[message.timestamp()[0]]
 
 
-def _headers(message: Message) -> Any:
-    return message.headers() or ()
-
-
 _ATTRIBUTES: Mapping[str, Callable[[Message], Any]] = {
     "partition": Message.partition,
     "offset": Message.offset,
@@ -69,9 +83,9 @@ _ATTRIBUTES: Mapping[str, Callable[[Message], Any]] = {
     "timestamp_type": _timestamp_type,
     "key": Message.key,
     "value": Message.value,
-    "headers": _headers,
 }
 
 
-def _make_record(message: Message) -> FetchedRecord:
-    return FetchedRecord(**{name: read(message) for name, read in _ATTRIBUTES.items()})
+def _make_record(message: Message, headers: Any) -> FetchedRecord:
+    read = {name: read(message) for name, read in _ATTRIBUTES.items()}
+    return FetchedRecord(**read, headers=headers or ())

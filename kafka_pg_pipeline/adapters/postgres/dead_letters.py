@@ -88,7 +88,8 @@ def _fields(letter: DeadLetter, incarnation: int, epoch: int) -> tuple[str, ...]
 
 
 def _bytes(value: bytes | None) -> str:
-    return NULL if value is None else escape("\\x" + value.hex())
+    """A bytea's text, whose backslash is the only character to escape."""
+    return NULL if value is None else "\\\\x" + value.hex()
 
 
 def _array(values: Sequence[bytes | None]) -> str:
