@@ -84,7 +84,11 @@ def main(
     # So that servers, contenders and the temporary directory go away then too.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     with open_stage() as stage:
-        machine = describe_machine(stage, {task.contender for task in tasks})
+        machine = describe_machine(
+            stage.kafka_version,
+            stage.fetch_postgres_version(),
+            {task.contender for task in tasks},
+        )
         rows = compare(stage, tasks, rounds, console)
         machine["round_trips_ms"] = stage.round_trips_ms
     result = to_json(case, rows, machine, judge(case, rows))

@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import click
 import psutil
 import psycopg2
 from confluent_kafka import Producer
+from results import describe_machine, save
 from rich.console import Console
 from rich.table import Table
 from shapes import narrow
@@ -26,9 +28,14 @@ from stage import fill
 from kafka_pg_pipeline.local.stack import LocalStack
 
 TOPIC = "bench.latency"
+READERS = ("kafka-python", "confluent")
+# The shares of all records whose latency is kept, for the curve.
+SHARES = [*(number / 200 for number in range(1, 200)), 0.999, 1.0]
+NAMED = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
+MEBIBYTE = 2**20
 WARM_UP_SECONDS = 5.0
 LATENCIES = """
-SELECT percentile_cont(ARRAY[0.5, 0.95, 0.99, 1.0]) WITHIN GROUP (ORDER BY extract(
+SELECT percentile_cont(%s::double precision[]) WITHIN GROUP (ORDER BY extract(
            epoch FROM line.committed_at - landed.kafka_timestamp)::double precision),
        count(*)
 FROM public.latency AS landed
@@ -99,8 +106,8 @@ def measure(
         sent = produce(endpoints.bootstrap_servers, rate, seconds, partitions)
         watching.join()
         time.sleep(3)
-        cursor.execute(LATENCIES, [started])
-        percentiles, rows = cursor.fetchone()
+        cursor.execute(LATENCIES, [SHARES, started])
+        quantiles, rows = cursor.fetchone()
         cursor.execute(COMMITS, [started])
         commits = cursor.fetchone()[0]
         quiet = time.time()
@@ -108,20 +115,26 @@ def measure(
         cursor.execute(COMMITS, [quiet])
         idle_commits = cursor.fetchone()[0]
         memory = process.memory_info().rss
+        cursor.execute("SHOW server_version")
+        postgres = cursor.fetchone()[0].split()[0]
     finally:
         loader.send_signal(signal.SIGTERM)
         code = loader.wait(30)
         connection.close()
+    found = dict(zip(SHARES, quantiles, strict=True))
     return {
+        "title": f"kafka-pg load, {reader}",
         "sent": sent,
         "rows": rows,
-        **dict(zip(("p50", "p95", "p99", "max"), percentiles, strict=True)),
+        **{name: found[share] for name, share in NAMED.items()},
         "commits_per_second": commits / seconds,
         "cpu_percent": cpu[0],
         "idle_commits": idle_commits,
         "idle_cpu_percent": idle_cpu,
-        "memory_bytes": memory,
+        "memory_mib": memory // MEBIBYTE,
         "exit_code": code,
+        "seconds_by_share": [[share, round(value, 4)] for share, value in found.items()],
+        "machine": describe_machine(str(stack.kafka.version), postgres),
     }
 
 
@@ -130,31 +143,47 @@ def measure(
 @click.option("--seconds", default=60.0, show_default=True)
 @click.option("--idle", default=20.0, show_default=True, help="seconds of silence afterwards")
 @click.option("--partitions", default=16, show_default=True)
-@click.option("--reader", default="kafka-python", show_default=True)
+@click.option("--reader", "readers", multiple=True, default=READERS, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="print the result as JSON")
+@click.option(
+    "--save", "keep", is_flag=True, help="keep it as benchmarks/results/DATE-latency.json"
+)
 def main(
     rate: int,
     seconds: float,
     idle: float,
     partitions: int,
-    reader: str,
+    readers: tuple[str, ...],
     as_json: bool,  # noqa: FBT001
+    keep: bool,  # noqa: FBT001
 ) -> None:
     """Seconds from a record's timestamp to its committed row, at a steady rate."""
-    with tempfile.TemporaryDirectory(prefix="kafka_pg_bench_") as home:
-        os.environ["KAFKA_PG_HOME"] = home
-        stack = LocalStack(die_with_parent=True)
-        stack.up()
-        try:
-            result = measure(stack, rate, seconds, partitions, reader, idle)
-        finally:
-            stack.down()
+    rows = []
+    for reader in readers:
+        with tempfile.TemporaryDirectory(prefix="kafka_pg_bench_") as home:
+            os.environ["KAFKA_PG_HOME"] = home
+            stack = LocalStack(die_with_parent=True)
+            stack.up()
+            try:
+                rows.append(measure(stack, rate, seconds, partitions, reader, idle))
+            finally:
+                stack.down()
+    machines = [row.pop("machine") for row in rows]
+    date = datetime.now(timezone.utc).date().isoformat()
+    result = {"case": "latency", "date": date, "machine": machines[0], "rate": rate, "rows": rows}
     if as_json:
         print(json.dumps(result))
-        return
-    table = Table("what", "value", title=f"{rate:,} records/s for {seconds:.0f} s, {reader}")
-    for name, value in result.items():
-        table.add_row(name, f"{value:,.3f}" if isinstance(value, float) else f"{value:,}")
+    else:
+        show(rows, f"{rate:,} records/s for {seconds:.0f} s")
+    if keep:
+        print(f"kept as {save(result)}")
+
+
+def show(rows: list[dict[str, Any]], title: str) -> None:
+    table = Table("what", *(row["title"] for row in rows), title=title)
+    for name in [name for name in rows[0] if name not in ("title", "seconds_by_share")]:
+        values = [row[name] for row in rows]
+        table.add_row(name, *(f"{v:,.3f}" if isinstance(v, float) else f"{v:,}" for v in values))
     Console().print(table)
 
 

@@ -26,12 +26,15 @@ def draw(result: dict[str, Any]) -> Path:
     """One picture of one result."""
     from matplotlib import pyplot
 
-    figure = draw_curves(result) if result["case"] in CURVES else draw_bars(result)
-    machine = result["machine"]
+    case, machine = result["case"], result["machine"]
+    if case == "latency":
+        figure, how = draw_latency(result), f"{result['rate']:,} records a second"
+    else:
+        figure = draw_curves(result) if case in CURVES else draw_bars(result)
+        how = f"medians of {len(result['rows'][0]['rounds'])}"
     figure.suptitle(
-        f"{result['case']}: {machine['cores']} cores, Kafka {machine['Kafka']}, "
-        f"PostgreSQL {machine['PostgreSQL']}, {result['date']}; "
-        f"medians of {len(result['rows'][0]['rounds'])}",
+        f"{case}: {machine['cores']} cores, Kafka {machine['Kafka']}, "
+        f"PostgreSQL {machine['PostgreSQL']}, {result['date']}; {how}",
         fontsize=9,
     )
     path = IMAGES / f"benchmark-{result['case']}.png"
@@ -86,6 +89,25 @@ def draw_curves(result: dict[str, Any]) -> Any:
             axes.set_xscale("log")
     speed.yaxis.set_major_formatter("{x:,.0f}")
     speed.legend(fontsize=7)
+    return figure
+
+
+def draw_latency(result: dict[str, Any]) -> Any:
+    """The share of all records that were committed within so many seconds."""
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(8, 3.6))
+    for row in result["rows"]:
+        shares, seconds = zip(*row["seconds_by_share"], strict=True)
+        percent = [100 * share for share in shares]
+        axes.plot(seconds, percent, label=f"{row['title']}: p95 {row['p95']:.2f} s")
+    axes.axhline(95, color="#999", linewidth=0.8, linestyle="dotted")
+    axes.set_xlim(left=0)
+    axes.set_ylim(0, 101)
+    axes.set_xlabel("seconds from the record's timestamp to its committed row")
+    axes.set_ylabel("% of records")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8)
     return figure
 
 

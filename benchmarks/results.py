@@ -18,7 +18,7 @@ from contenders.register import CONTENDERS
 from peers import fetch_versions, read_connect_versions
 from rich.console import Console
 from rich.table import Table
-from stage import Landed, Stage, Task
+from stage import Landed, Task
 
 FOLDER = Path(__file__).with_name("results")
 MEBIBYTE = 1024 * 1024
@@ -79,9 +79,8 @@ def time_turn(clock: Clock, took: Took, rows: int, landed: Landed | None) -> Out
     return Outcome(rows, seconds, rows / seconds, took.peak_bytes, whole, between)
 
 
-def describe_machine(stage: Stage, contenders: Iterable[str]) -> dict[str, Any]:
+def describe_machine(kafka: str, postgres: str, contenders: Iterable[str] = ()) -> dict[str, Any]:
     """Hardware and versions; nothing that tells whose machine it is."""
-    ((postgres,),) = stage.query("SHOW server_version")
     with Path("/proc/cpuinfo").open() as file:
         models = [line.partition(":")[2].strip() for line in file if line.startswith("model name")]
     found = set(contenders)
@@ -97,8 +96,8 @@ def describe_machine(stage: Stage, contenders: Iterable[str]) -> dict[str, Any]:
         "kernel": platform.release().partition("-")[0],
         "load_before": round(os.getloadavg()[0], 2),
         "Python": platform.python_version(),
-        "Kafka": str(stage.kafka_version),
-        "PostgreSQL": postgres.split()[0],
+        "Kafka": kafka,
+        "PostgreSQL": postgres,
         "kafka-pg-pipeline": version("kafka-pg-pipeline") + read_commit(),
         **versions,
     }

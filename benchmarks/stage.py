@@ -103,7 +103,7 @@ class Stage:
     def __init__(self, stack: LocalStack, tools: contextlib.ExitStack) -> None:
         self.home = stack.home
         self.endpoints = stack.endpoints()
-        self.kafka_version = stack.kafka.version
+        self.kafka_version = str(stack.kafka.version)
         self.round_trips_ms: dict[str, float] = {}
         self._tools = tools
         self._topics: set[str] = set()
@@ -220,6 +220,10 @@ class Stage:
         with self._connection.cursor() as cursor:
             cursor.execute(statement, values or None)
             return list(cursor.fetchall())
+
+    def fetch_postgres_version(self) -> str:
+        ((version,),) = self.query("SHOW server_version")
+        return str(version).split()[0]
 
     def close(self) -> None:
         self._connection.close()
