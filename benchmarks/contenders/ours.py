@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -27,14 +28,13 @@ VERSION_COLUMNS = "kafka_partition integer, kafka_offset bigint, kafka_incarnati
 
 def load(stage: Stage, order: Order, reader: str) -> Took:
     """A new stream into the order's table; timed by the loader, from its plan to its report."""
-    configuration = stage.home / f"{order.table}.yaml"
-    configuration.write_text(_configure(stage, order, reader))
+    configuration = configure(stage, order, reader)
     command = [sys.executable, "-m", "kafka_pg_pipeline", "load", "--json", "-c"]
     started = time.time()
     with configuration.with_suffix(".log").open("wb") as errors:
         process = subprocess.Popen(
             [*command, str(configuration)],
-            env={**os.environ, **_environment(order)},
+            env={**os.environ, **environment(order)},
             stdout=subprocess.PIPE,
             stderr=errors,
         )
@@ -48,7 +48,8 @@ def load(stage: Stage, order: Order, reader: str) -> Took:
     return Took(started, stream["seconds"], memory.peak_bytes)
 
 
-def _configure(stage: Stage, order: Order, reader: str) -> str:
+def configure(stage: Stage, order: Order, reader: str) -> Path:
+    """The file of a pipeline whose one stream fills the order's table."""
     lines = [
         f"kafka: {{reader: {reader}}}",
         f"postgres: {{schema: {order.table}_state}}",
@@ -59,10 +60,13 @@ def _configure(stage: Stage, order: Order, reader: str) -> str:
     if order.shape == "avro":
         write_avro_schema(str(stage.home / "event.avsc"))
         lines.append("    schema_file: event.avsc")
-    return "\n".join(lines) + "\n"
+    path = stage.home / f"{order.table}.yaml"
+    path.write_text("\n".join(lines) + "\n")
+    return path
 
 
-def _environment(order: Order) -> dict[str, str]:
+def environment(order: Order) -> dict[str, str]:
+    """Where its servers are."""
     postgres = order.postgres
     return {
         "KAFKA_BOOTSTRAP_SERVERS": order.bootstrap_servers,

@@ -63,7 +63,7 @@ class CopyLines(Sequence[str]):
         """These lines, in the same format."""
 
     @abstractmethod
-    def prefix(self, numbers: Iterable[tuple[int, ...]]) -> "CopyLines":
+    def prefix(self, *columns: Iterable[int]) -> "CopyLines":
         """The lines with columns of numbers before them."""
 
     @abstractmethod
@@ -89,12 +89,10 @@ class TextLines(CopyLines):
         """These lines, in the same format."""
         return TextLines(map(self._lines.__getitem__, indexes))
 
-    def prefix(self, numbers: Iterable[tuple[int, ...]]) -> "TextLines":
+    def prefix(self, *columns: Iterable[int]) -> "TextLines":
         """The lines with columns of numbers before them."""
-        return TextLines(
-            "\t".join(map(str, row)) + "\t" + line
-            for row, line in zip(numbers, self._lines, strict=True)
-        )
+        write = ("%d\t" * len(columns) + "%s").__mod__
+        return TextLines(map(write, zip(*columns, self._lines, strict=True)))
 
     def payload(self) -> bytes:
         """What COPY is fed for the lines; nothing where there are none."""
@@ -121,12 +119,10 @@ class CsvLines(CopyLines):
         chosen = list(map(self._split.__getitem__, indexes))
         return CsvLines([_join(chosen)], len(chosen))
 
-    def prefix(self, numbers: Iterable[tuple[int, ...]]) -> "CsvLines":
+    def prefix(self, *columns: Iterable[int]) -> "CsvLines":
         """The lines with columns of numbers before them."""
-        rows = [
-            b"%b,%b" % (",".join(map(str, row)).encode(), line)
-            for row, line in zip(numbers, self._split, strict=True)
-        ]
+        write = (b"%d," * len(columns) + b"%b").__mod__
+        rows = list(map(write, zip(*columns, self._split, strict=True)))
         return CsvLines([_join(rows)], len(rows))
 
     def payload(self) -> bytes:

@@ -69,7 +69,7 @@ def test_lines_can_be_had_one_by_one_and_in_ranges(lines):
 @pytest.mark.parametrize("lines", [TEXT, CSV])
 def test_a_part_of_lines_is_of_their_format(lines):
     assert lines[:2].format is lines.pick([0]).format is lines.format
-    assert lines.prefix([(1,), (2,), (3,)]).format is lines.format
+    assert lines.prefix([1, 2, 3]).format is lines.format
 
 
 def test_the_number_zero_is_no_null_and_the_word_null_is_no_null():
@@ -90,13 +90,13 @@ def test_a_number_in_csv_reads_as_python_writes_it():
     ],
 )
 def test_numbers_can_stand_before_lines(lines, expected):
-    assert lines.prefix([(7, 0), (8, 0), (9, 1)]).payload() == expected
+    assert lines.prefix([7, 8, 9], [0, 0, 1]).payload() == expected
 
 
 def test_as_many_numbers_as_lines_are_wanted():
     for lines in (TEXT, CSV):
         with pytest.raises(ValueError, match="than argument 1"):
-            lines.prefix([(1,)])
+            lines.prefix([1])
 
 
 @pytest.mark.parametrize("lines", [TEXT, CSV])

@@ -369,7 +369,7 @@ class _Tally:
         self, part: Part, standing: Mapping[int, int], applied: Mapping[int, int], mode: Mode
     ) -> None:
         """Account for a chunk: of all its lines some stood, and of these some had an effect."""
-        for partition, lines in part.count_by_partition().items():
+        for partition, lines in part.count_by_partition.items():
             stood, effective = standing.get(partition, 0), applied.get(partition, 0)
             beaten = lines - stood
             self.repeats = self.repeats or beaten > 0
@@ -386,7 +386,7 @@ class _Tally:
 def _count_standing(cursor: Cursor, part: Part, affected: int) -> Mapping[int, int]:
     """By partition the lines that are the one of their key: all, where all had an effect."""
     if affected == part.count:
-        return part.count_by_partition()
+        return part.count_by_partition
     return _count_by_partition(cursor, part.standing)
 
 

@@ -8,6 +8,7 @@ marks. What the target's own columns tell of these is not sent again.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from psycopg2 import sql
 
@@ -71,7 +72,7 @@ class Side:
             "partition": lambda: part.records.column("partition"),
             "offset": lambda: part.records.column("offset"),
         }
-        return part.lines.prefix(zip(*(told[name]() for name in self.sent), strict=True))
+        return part.lines.prefix(*(told[name]() for name in self.sent))
 
 
 @dataclass(frozen=True)
@@ -134,6 +135,7 @@ class Part:
             self.side.marks["partition"], self.side.last, self.condition
         )
 
+    @cached_property
     def count_by_partition(self) -> Mapping[int, int]:
         """How many lines each partition has here, whatever their keys."""
         return Counter(self.records.column("partition"))

@@ -126,7 +126,7 @@ def index_stage(cursor: Cursor, chunks: Sequence[CopyChunk]) -> None:
 def copy_to_stage(cursor: Cursor, numbered: NumberedChunk, start: int, end: int) -> None:
     """COPY the lines [start, end) of a chunk into the stage."""
     chunk = numbered.chunk
-    numbers = zip(range(numbered.first + start, numbered.first + end), strict=True)
+    numbers = range(numbered.first + start, numbered.first + end)
     lines = chunk.lines[start:end].prefix(numbers)
     copy_lines(cursor, STAGE, (numbered.line, *names_of(chunk.columns)), lines)
 
