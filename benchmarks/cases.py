@@ -7,6 +7,7 @@ from contenders.register import CONTENDERS
 from stage import Task
 
 OURS = ("ours", "ours-fast")
+ONE_LANE = ("ours-one-lane", "ours-fast-one-lane")
 READERS = ("read", "read-fast")
 PEERS = ("connect", "connect-plain", "quix", "pathway", "dlt")
 LOOPS = ("insert", "execute-values")
@@ -85,5 +86,5 @@ CASES = {
     "debezium": Case("append, Debezium", (*OURS, *READERS, *PEERS), one_shape("debezium")),
     "round-trip": Case("PostgreSQL far away", OURS, each_round_trip),
     "partitions": Case("partitions", (*OURS, *READERS), each_width),
-    "backlog": Case("growth with the backlog", OURS, each_backlog),
+    "backlog": Case("growth with the backlog", (*OURS, *ONE_LANE), each_backlog),
 }

@@ -26,9 +26,9 @@ MODES = {
 VERSION_COLUMNS = "kafka_partition integer, kafka_offset bigint, kafka_incarnation integer"
 
 
-def load(stage: Stage, order: Order, reader: str) -> Took:
+def load(stage: Stage, order: Order, reader: str, max_lanes: str = "auto") -> Took:
     """A new stream into the order's table; timed by the loader, from its plan to its report."""
-    configuration = configure(stage, order, reader)
+    configuration = configure(stage, order, reader, max_lanes)
     command = [sys.executable, "-m", "kafka_pg_pipeline", "load", "--json", "-c"]
     started = time.time()
     with configuration.with_suffix(".log").open("wb") as errors:
@@ -48,7 +48,7 @@ def load(stage: Stage, order: Order, reader: str) -> Took:
     return Took(started, stream["seconds"], memory.peak_bytes)
 
 
-def configure(stage: Stage, order: Order, reader: str) -> Path:
+def configure(stage: Stage, order: Order, reader: str, max_lanes: str = "auto") -> Path:
     """The file of a pipeline whose one stream fills the order's table."""
     lines = [
         f"kafka: {{reader: {reader}}}",
@@ -56,6 +56,7 @@ def configure(stage: Stage, order: Order, reader: str) -> Path:
         f"streams:\n  {order.table}:\n    topic: {order.topic}\n    table: public.{order.table}",
         f"    format: {SHAPES[order.shape].format}",
         f"    {MODES[order.mode]}",
+        f"    max_lanes: {max_lanes}",
     ]
     if order.shape == "avro":
         write_avro_schema(str(stage.home / "event.avsc"))

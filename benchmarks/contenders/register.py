@@ -15,10 +15,11 @@ UPSERTS = frozenset({"append", "upsert"})
 JSON = frozenset({"narrow", "wide"})
 
 
-def loader(reader: str) -> Contender:
+def loader(reader: str, max_lanes: str = "auto") -> Contender:
+    lanes = "" if max_lanes == "auto" else f", {max_lanes} lane"
     return Contender(
-        f"kafka-pg load, {reader}",
-        partial(ours.load, reader=reader),
+        f"kafka-pg load, {reader}{lanes}",
+        partial(ours.load, reader=reader, max_lanes=max_lanes),
         modes=OUR_MODES,
         extra_columns={"newest-wins": ours.VERSION_COLUMNS},
     )
@@ -45,6 +46,8 @@ def peer(script: str, *, endless: bool) -> Callable[[Stage, Order], Took]:
 CONTENDERS: dict[str, Contender] = {
     "ours": loader("kafka-python"),
     "ours-fast": loader("confluent"),
+    "ours-one-lane": loader("kafka-python", "1"),
+    "ours-fast-one-lane": loader("confluent", "1"),
     "read": reading("kafka-python"),
     "read-fast": reading("confluent"),
     "copy": Contender(
