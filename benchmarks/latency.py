@@ -19,7 +19,7 @@ import click
 import psutil
 import psycopg2
 from confluent_kafka import Producer
-from results import describe_machine, save
+from results import MEBIBYTE, describe_machine, save
 from rich.console import Console
 from rich.table import Table
 from shapes import narrow
@@ -32,7 +32,6 @@ READERS = ("kafka-python", "confluent")
 # The shares of all records whose latency is kept, for the curve.
 SHARES = [*(number / 200 for number in range(1, 200)), 0.999, 1.0]
 NAMED = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
-MEBIBYTE = 2**20
 WARM_UP_SECONDS = 5.0
 LATENCIES = """
 SELECT percentile_cont(%s::double precision[]) WITHIN GROUP (ORDER BY extract(

@@ -74,7 +74,7 @@ def far_away() -> Iterator[Target]:
 
 def growth() -> Iterator[Target]:
     # Each lane is a process with a memory of its own, and a large backlog is loaded in several.
-    for name in ("ours-one-lane", "ours-fast-one-lane"):
+    for name in ("ours", "ours-fast", "ours-one-lane", "ours-fast-one-lane"):
         yield Target(
             f"{name}: peak memory with 10^7 records / with 10^5",
             by(name, records=10_000_000),

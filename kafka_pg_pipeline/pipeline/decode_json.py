@@ -70,8 +70,6 @@ class JsonDecoder:
         self._taking = len(taking)
         self._fields = tuple(column.field or column.name for column in taking)
         self._decoder = _struct_decoder(taking, self._fields, others, _FAST_TYPES)
-        # For blocks, until one has a moment that is a number: texts need no second look.
-        self._block_decoder = _struct_decoder(taking, self._fields, others, _TEXT_MOMENTS)
         self._arrange_exactly = others.arrange if others else self._arrange_by_name
         self._write_rest = _rest_writer(self._columns[self._taking :], others)
         self._converters = tuple(
@@ -84,6 +82,10 @@ class JsonDecoder:
             for index, column in enumerate(columns)
             if column.kind is ColumnKind.TIMESTAMP
         )
+        # For blocks, until one has a moment that is a number: texts need no second look.
+        self._block_decoder = self._decoder
+        if self._moments:
+            self._block_decoder = _struct_decoder(taking, self._fields, others, _TEXT_MOMENTS)
         self._doubles = _indexes(columns, lambda column: column.kind is ColumnKind.DOUBLE)
         self._defaults = _indexes(columns, lambda column: column.has_default)
         self._all = tuple(range(len(self._columns)))
@@ -120,23 +122,22 @@ class JsonDecoder:
             The indexes of the columns that all the records fill, and the rows of these columns:
             texts as PostgreSQL reads them (U+0000 may be among them), numbers, booleans and None.
         """
-        if not self._columns or None in values:
+        decoder = self._block_decoder
+        if decoder is None or not self._columns or None in values:
             return None
         documents = cast("Sequence[bytes]", values)
         lines = _join_usual(documents)
         if not lines:
             return None
-        block = self._decode_lines(self._block_decoder, documents, lines)
-        if block is None and self._block_decoder is not self._decoder:
+        block = self._decode_lines(decoder, documents, lines)
+        if block is None and self._decoder is not None and decoder is not self._decoder:
             self._block_decoder = self._decoder
             block = self._decode_lines(self._decoder, documents, lines)
         return block
 
     def _decode_lines(
-        self, decoder: _Decoder | None, documents: Sequence[bytes], lines: bytes
+        self, decoder: _Decoder, documents: Sequence[bytes], lines: bytes
     ) -> tuple[tuple[int, ...], Sequence[tuple[Any, ...]]] | None:
-        if decoder is None:
-            return None
         try:
             rows = list(map(astuple, _decode_each(decoder, documents, lines)))
             if any(0.0 in map(itemgetter(index), rows) for index in self._doubles):
