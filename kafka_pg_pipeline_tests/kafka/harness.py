@@ -9,6 +9,7 @@ from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 from kafka.errors import TopicAlreadyExistsError, UnknownError
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from kafka_pg_pipeline.adapters.kafka.connection import ClientKeeper
 from kafka_pg_pipeline.adapters.kafka.sockets import DIRECT
 from kafka_pg_pipeline_tests.topics import wait_until_stable
 
@@ -38,7 +39,11 @@ class Topics:
 
     def producer(self, **options: object) -> KafkaProducer:
         producer = KafkaProducer(
-            bootstrap_servers=self.servers, proxy_url=DIRECT, linger_ms=5, **options
+            bootstrap_servers=self.servers,
+            kafka_client=ClientKeeper(),
+            proxy_url=DIRECT,
+            linger_ms=5,
+            **options,
         )
         self.producers.append(producer)
         return producer
@@ -75,7 +80,11 @@ class Topics:
 
 
 def open_topics(servers: str) -> Topics:
-    return Topics(servers, KafkaAdminClient(bootstrap_servers=servers, proxy_url=DIRECT), [])
+    return Topics(
+        servers,
+        KafkaAdminClient(bootstrap_servers=servers, kafka_client=ClientKeeper(), proxy_url=DIRECT),
+        [],
+    )
 
 
 def read_until(reader, ends, max_records=500, timeout_seconds=2):

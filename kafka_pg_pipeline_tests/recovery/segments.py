@@ -9,6 +9,7 @@ from typing import Any
 
 from kafka import KafkaAdminClient
 
+from kafka_pg_pipeline.adapters.kafka.connection import ClientKeeper
 from kafka_pg_pipeline.adapters.kafka.sockets import DIRECT
 from kafka_pg_pipeline_tests.fix_streams import Bench
 
@@ -58,7 +59,9 @@ def _split(segment: Path) -> Iterator[StoredBatch]:
 
 
 def _find_directory(bench: Bench, partition: int) -> Path:
-    admin: Any = KafkaAdminClient(bootstrap_servers=bench.bootstrap_servers, proxy_url=DIRECT)
+    admin: Any = KafkaAdminClient(
+        bootstrap_servers=bench.bootstrap_servers, kafka_client=ClientKeeper(), proxy_url=DIRECT
+    )
     with closing(admin):
         brokers = admin.describe_log_dirs()
     [found] = [Path(place["log_dir"]) for broker in brokers for place in broker["log_dirs"]]

@@ -6,6 +6,7 @@ import shlex
 import pytest
 from kafka import KafkaProducer
 
+from kafka_pg_pipeline.adapters.kafka.connection import ClientKeeper
 from kafka_pg_pipeline.adapters.kafka.sockets import DIRECT
 from kafka_pg_pipeline_tests.backfilling import DAYS, beside
 from kafka_pg_pipeline_tests.cli.conftest import CommandLine
@@ -150,7 +151,10 @@ def test_what_lies_before_a_broken_record_in_its_batch_is_loaded(
     """The records behind it are whole, but this client cannot get at them."""
     bench.create_topic(partitions=1)
     producer = KafkaProducer(
-        bootstrap_servers=bench.bootstrap_servers, proxy_url=DIRECT, linger_ms=500
+        bootstrap_servers=bench.bootstrap_servers,
+        kafka_client=ClientKeeper(),
+        proxy_url=DIRECT,
+        linger_ms=500,
     )
     for number in range(5):
         headers = [(Unprintable("x"), b"")] if number == 2 else []

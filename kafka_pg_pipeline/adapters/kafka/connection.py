@@ -6,11 +6,10 @@ from collections.abc import Callable
 from typing import Any, Literal, TypeVar
 
 from kafka.net.compat import KafkaNetClient
-from kafka.net.selector import NetworkSelector
 
 from kafka_pg_pipeline.adapters.kafka.client_logs import quiet_client_logs
 from kafka_pg_pipeline.adapters.kafka.refusals import OutspokenManager
-from kafka_pg_pipeline.adapters.kafka.sockets import DIRECT, ClosingTlsContext
+from kafka_pg_pipeline.adapters.kafka.sockets import DIRECT, ClosingSelector, ClosingTlsContext
 from kafka_pg_pipeline.adapters.private_files import private_file
 from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.settings.discovered import DiscoveredKafka
@@ -39,7 +38,7 @@ class ClientKeeper:
 
     def __call__(self, **configs: Any) -> Any:
         """Make the network client for the driver object under construction."""
-        make_net: Callable[..., Any] = NetworkSelector
+        make_net: Callable[..., Any] = ClosingSelector
         make_manager: Callable[..., Any] = OutspokenManager
         make_client: Callable[..., Any] = KafkaNetClient
         with self._lock:

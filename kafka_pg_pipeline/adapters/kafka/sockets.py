@@ -1,8 +1,9 @@
 """Makes up for what kafka-python (3.0.12) gets wrong about sockets.
 
 It forgets the socket of an attempt that is refused, times out, or fails or hangs in the TLS
-handshake, and leaves it to the garbage collector, which may not come by for hours: an outage
-would cost a descriptor for each attempt.
+handshake, and that of a client that is closed before its last request is sent, and leaves it to
+the garbage collector, which may not come by for hours: an outage would cost a descriptor for each
+attempt.
 
 And it throws away what a broker sent right before hanging up, such as the reason why it did.
 """
@@ -12,10 +13,12 @@ import ssl
 from typing import Any
 
 from kafka.net.inet import KafkaNetSocket
+from kafka.net.selector import NetworkSelector
 
 DIRECT = "direct://"
 
 _NetSocket: Any = KafkaNetSocket
+_Selector: Any = NetworkSelector
 
 
 class _PatientSocket(socket.socket):
@@ -33,6 +36,24 @@ class _PatientSocket(socket.socket):
         return data
 
 
+class ClosingSelector(_Selector):  # type: ignore[misc]
+    """The event loop of one client; closed with the connections that were made on it."""
+
+    def __init__(self, **configs: Any) -> None:
+        super().__init__(**configs)
+        self._connected: set[socket.socket] = set()
+
+    def remember(self, sock: socket.socket) -> None:
+        """Keep a connection in mind until it is closed."""
+        self._connected = {known for known in self._connected if known.fileno() >= 0} | {sock}
+
+    def close(self) -> None:
+        """End the loop, and with it what waited to be sent."""
+        super().close()
+        for sock in self._connected:
+            sock.close()
+
+
 class ClosingSocket(_NetSocket):  # type: ignore[misc]
     """A direct connection, chosen by ``proxy_url=DIRECT``; closed when it fails."""
 
@@ -46,6 +67,8 @@ class ClosingSocket(_NetSocket):  # type: ignore[misc]
         self, net: Any, sock: Any, sockaddr: Any, timeout_at: float | None = None
     ) -> Any:
         """Connect ``sock``, or close it."""
+        if isinstance(net, ClosingSelector):
+            net.remember(sock)
         try:
             return await super().sock_connect(net, sock, sockaddr, timeout_at=timeout_at)
         except BaseException:
