@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import tenacity
 
@@ -133,6 +134,14 @@ class _Run:
         if self.records_left is not None:
             visible = sum(len(e.offsets) - e.counts.absent for e in result.entries)
             self.records_left -= visible
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A batch whose rows were sent, and how long that took."""
+
+    batch: EncodedBatch
+    seconds: float
 
 
 class StreamLoader:
@@ -368,10 +377,8 @@ class StreamLoader:
             run_ahead(_send_each(batches, writer)) as sent,
             over,
         ):
-            for batch, seconds in sent:
-                batch = replace(batch, rejected_before=run.rejected)
-                with _noting_time(run.rows, batch, seconds):
-                    result = self._write(batch, writer)
+            # No name here may hold a batch: it would stay while the next ones are made.
+            for result in map(partial(self._write, run, writer), sent):
                 if result.status is WriteStatus.FENCED:
                     run.fenced += 1
                     return result.status
@@ -393,15 +400,17 @@ class StreamLoader:
         incarnations = {plan.partition: plan.position.incarnation for plan in plans}
         return RunContext(self._stream.topic, self._ports.run_id, incarnations)
 
-    def _write(self, batch: EncodedBatch, writer: BatchWriter) -> WriteResult:
+    def _write(self, run: _Run, writer: BatchWriter, sent: _Sent) -> WriteResult:
         """Look at the topic's identity once more, then write.
 
         Kafka is read by name: a topic recreated since the plan would slip in otherwise.
         """
-        found = self._ports.inspector.fetch_identity(self._stream.topic)
-        for piece in batch.slices:
-            self._check_identity(piece.position, found)
-        return writer.write(batch)
+        batch = replace(sent.batch, rejected_before=run.rejected)
+        with _noting_time(run.rows, batch, sent.seconds):
+            found = self._ports.inspector.fetch_identity(self._stream.topic)
+            for piece in batch.slices:
+                self._check_identity(piece.position, found)
+            return writer.write(batch)
 
     def _face_gap(self, run: _Run) -> None:
         """Retention overtook the run: raise with the lost range, or let the next round note it."""
@@ -423,12 +432,15 @@ def _noting_time(rows: BatchRows, batch: EncodedBatch, seconds: float) -> Iterat
 
 def _send_each(
     batches: Iterator[EncodedBatch], writer: BatchWriter
-) -> Generator[tuple[EncodedBatch, float], None, None]:
-    """Send batches as they come, each with the seconds that it took."""
-    for batch in batches:
-        started = time.monotonic()
-        writer.send(batch)
-        yield batch, time.monotonic() - started
+) -> Generator[_Sent, None, None]:
+    """Send batches as they come; none stays here once it was handed on."""
+    yield from map(partial(_send, writer), batches)
+
+
+def _send(writer: BatchWriter, batch: EncodedBatch) -> _Sent:
+    started = time.monotonic()
+    writer.send(batch)
+    return _Sent(batch, time.monotonic() - started)
 
 
 def _gave_up(run: _Run) -> Callable[[tenacity.RetryCallState], bool]:

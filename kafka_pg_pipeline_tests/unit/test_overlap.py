@@ -1,6 +1,7 @@
 """Reading ahead: one item at most, in one other thread, with errors where they belong."""
 
 import threading
+import weakref
 from collections.abc import Generator
 
 import pytest
@@ -55,6 +56,34 @@ def test_the_next_item_is_made_while_one_is_used_and_no_more() -> None:
         assert next(items) == 1
         source.wait_made(3)
         assert source.made == [0, 1, 2]
+
+
+class Thing:
+    """An item of which can be told whether it still is in memory."""
+
+
+def test_an_item_lives_no_longer_than_it_is_used_while_the_next_is_made() -> None:
+    goes_on, may_end = threading.Event(), threading.Event()
+    known: list[weakref.ref[Thing]] = []
+
+    def make() -> Thing:
+        thing = Thing()
+        known.append(weakref.ref(thing))
+        return thing
+
+    def make_things() -> Generator[Thing, None, None]:
+        yield make()
+        goes_on.set()
+        assert may_end.wait(5)
+
+    with run_ahead(make_things()) as things:
+        thing = next(things)
+        assert goes_on.wait(5)
+        assert known[0]() is thing
+        del thing
+        is_gone = known[0]() is None
+        may_end.set()
+    assert is_gone
 
 
 def test_nothing_is_read_before_it_is_asked_for() -> None:

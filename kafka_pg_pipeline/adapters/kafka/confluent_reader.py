@@ -38,8 +38,9 @@ _ASK_SECONDS = 1.0
 _END = -1  # the timestamp that stands for the end of the log
 
 # The end of a partition is told by a fetch that found nothing, so that the wait for one is what
-# trailing control records cost. Memory is the queue, and twice a fetch; the back-off of a full
-# queue is a whole second unless told otherwise.
+# trailing control records cost. Memory is the queue, and twice a fetch: its bytes are counted as
+# they travel, and unpacked they are several times as many, with 300 more for each record. The
+# back-off of a full queue is a whole second unless told otherwise.
 _READ_OPTIONS: Mapping[str, Any] = {
     "group.id": "kafka-pg",  # wanted by the client; nothing joins it, nothing is committed
     "enable.auto.commit": False,
@@ -53,10 +54,10 @@ _READ_OPTIONS: Mapping[str, Any] = {
     "fetch.wait.max.ms": 100,
     "fetch.error.backoff.ms": 100,
     "fetch.queue.backoff.ms": 10,
-    "queued.min.messages": 50_000,
-    "queued.max.messages.kbytes": 16 * 1024,
+    "queued.min.messages": 10_000,
+    "queued.max.messages.kbytes": 4 * 1024,
     "fetch.message.max.bytes": MEBIBYTE,
-    "fetch.max.bytes": 8 * MEBIBYTE,
+    "fetch.max.bytes": MEBIBYTE,
 }
 
 

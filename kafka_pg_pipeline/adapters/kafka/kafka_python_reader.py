@@ -46,7 +46,7 @@ _READ_OPTIONS: Mapping[str, Any] = {
     "fetch_max_wait_ms": 500,
     "max_poll_records": 5_000,
     "max_partition_fetch_bytes": MEBIBYTE,
-    "fetch_max_bytes": 8 * MEBIBYTE,
+    "fetch_max_bytes": 2 * MEBIBYTE,
 }
 
 
