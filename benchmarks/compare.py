@@ -15,7 +15,6 @@ from contenders.contender import Contender
 from contenders.register import CONTENDERS
 from results import Outcome, Row, describe_machine, save, show, time_turn, to_json
 from rich.console import Console
-from shapes import SHAPES
 from stage import Stage, Task, open_stage
 from targets import judge
 
@@ -24,8 +23,7 @@ WIDTH = 140
 
 def take_turn(stage: Stage, task: Task, contender: Contender) -> Outcome:
     """One contender's turn at a task, and what became of its table."""
-    definition = contender.define_table(SHAPES[task.shape].columns, task.mode)
-    order = stage.prepare(task, definition, contender.most_records)
+    order = contender.prepare(stage, task)
     try:
         took = contender.run(stage, order)
         landed = stage.inspect(order, task.contender) if contender.fills_table else None

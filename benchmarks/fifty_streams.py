@@ -32,8 +32,9 @@ from rich.console import Console
 from rich.table import Table
 
 from kafka_pg_pipeline.cli.local_servers import read_dagster_yaml
+from kafka_pg_pipeline.local.endpoints import LocalEndpoints
 from kafka_pg_pipeline.local.ports import pick_free
-from kafka_pg_pipeline.local.stack import LocalEndpoints, LocalStack
+from kafka_pg_pipeline.local.stack import LocalStack
 
 # Seconds between two records of a topic: a fifth is busy, and half are quiet.
 KINDS = {"busy": 0.02, "usual": 1.0, "quiet": 20.0}

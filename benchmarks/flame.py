@@ -13,7 +13,6 @@ from pathlib import Path
 import click
 from contenders.ours import MODES, configure, environment
 from contenders.register import CONTENDERS
-from shapes import SHAPES
 from stage import Stage, Task, open_stage
 
 PY_SPY = "py-spy>=0.4,<0.5"
@@ -33,8 +32,7 @@ def fetch_py_spy() -> Path:
 
 def record(stage: Stage, task: Task, reader: str, image: Path) -> None:
     """Load the task's topic into an empty table, watched."""
-    definition = CONTENDERS[task.contender].define_table(SHAPES[task.shape].columns, task.mode)
-    order = stage.prepare(task, definition)
+    order = CONTENDERS[task.contender].prepare(stage, task)
     load = [sys.executable, "-m", "kafka_pg_pipeline", "load", "-c"]
     watch = [str(fetch_py_spy()), "record", "--rate", "200", "--threads", "--function"]
     watch += ["--format", "flamegraph", "--output", str(image), "--"]
@@ -50,9 +48,12 @@ def record(stage: Stage, task: Task, reader: str, image: Path) -> None:
 @click.option("--reader", default="confluent", show_default=True, type=click.Choice([*CONTENDER]))
 @click.option("--mode", default="append", show_default=True, type=click.Choice([*MODES]))
 @click.option("--records", default=1_000_000, show_default=True, type=click.IntRange(min=1))
-def main(reader: str, mode: str, records: int) -> None:
+@click.option(
+    "--output", type=click.Path(path_type=Path), help="[default: docs/images/flame-MODE.svg]"
+)
+def main(reader: str, mode: str, records: int, output: Path | None) -> None:
     """Draw where the time of a load goes."""
-    image = IMAGES / f"flame-{mode}.svg"
+    image = output or IMAGES / f"flame-{mode}.svg"
     with open_stage() as stage:
         record(stage, Task(CONTENDER[reader], records, mode=mode), reader, image)
     print(image)

@@ -17,7 +17,6 @@ from contenders.ours import configure, environment
 from contenders.register import CONTENDERS
 from rich.console import Console
 from rich.table import Table
-from shapes import SHAPES
 from stage import Order, Stage, Task, open_stage
 
 RECORDS = 10_000
@@ -51,10 +50,10 @@ def run(command: list[str], variables: dict[str, str]) -> tuple[float, float]:
 
 def measure(stage: Stage, reader: str, rounds: int) -> dict[str, list[tuple[float, float]]]:
     task = Task("ours", RECORDS)
-    definition = CONTENDERS[task.contender].define_table(SHAPES[task.shape].columns, task.mode)
-    order = stage.prepare(task, definition)
+    order = CONTENDERS[task.contender].prepare(stage, task)
     configuration = configure(stage, order, reader)
     variables = {**os.environ, **environment(order), "KAFKA_PG_CONFIG": str(configuration)}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled once
     found: dict[str, list[tuple[float, float]]] = {}
     chosen = commands(order, configuration)
     run(chosen["kafka-pg load"], variables)
@@ -62,6 +61,7 @@ def measure(stage: Stage, reader: str, rounds: int) -> dict[str, list[tuple[floa
     for _ in range(rounds):
         for name, command in chosen.items():
             found.setdefault(name, []).append(run(command, variables))
+    stage.clear(order)
     return found
 
 

@@ -31,7 +31,8 @@ from selenium.webdriver.support import expected_conditions
 from selenium.webdriver.support.ui import WebDriverWait
 
 from kafka_pg_pipeline.cli.local_servers import ensure_dagster_home
-from kafka_pg_pipeline.local.stack import LocalEndpoints, LocalStack
+from kafka_pg_pipeline.local.endpoints import LocalEndpoints
+from kafka_pg_pipeline.local.stack import LocalStack
 from kafka_pg_pipeline.orchestration.location import build_definitions
 from kafka_pg_pipeline.settings.file import load_settings
 

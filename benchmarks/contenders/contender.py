@@ -1,11 +1,11 @@
 """What a contender is, and what it tells after its turn."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
-from shapes import Column
-from stage import Order, Stage
+from shapes import SHAPES
+from stage import Order, Stage, Task
 
 
 class Clock(Enum):
@@ -45,12 +45,13 @@ class Contender:
     shapes: frozenset[str] = frozenset({"narrow", "wide", "avro", "debezium"})
     modes: frozenset[str] = frozenset({"append"})
 
-    def define_table(self, columns: Sequence[Column], mode: str) -> str:
-        """The columns of its table, as CREATE TABLE wants them; keyed unless it is appended to."""
+    def prepare(self, stage: Stage, task: Task) -> Order:
+        """A task's topic, and an empty table; keyed unless it is appended to."""
         types = self.other_types
+        columns = SHAPES[task.shape].columns
         parts = [f"{column.name} {types.get(column.type, column.type)}" for column in columns]
-        if mode in self.extra_columns:
-            parts.append(self.extra_columns[mode])
-        if mode != "append":
+        if task.mode in self.extra_columns:
+            parts.append(self.extra_columns[task.mode])
+        if task.mode != "append":
             parts.append("PRIMARY KEY (id)")
-        return ", ".join(parts)
+        return stage.prepare(task, ", ".join(parts), self.most_records)

@@ -10,8 +10,6 @@ from pathlib import Path
 from pydantic import SecretStr, ValidationError
 from tenacity import RetryCallState, Retrying, retry_if_result, stop_after_delay, wait_fixed
 
-from kafka_pg_pipeline.adapters.aiven.client import DEFAULT_URL, AivenApi
-from kafka_pg_pipeline.adapters.aiven.directory import AivenDirectory
 from kafka_pg_pipeline.assembly.aiven_servers import (
     build_kafka,
     build_postgres,
@@ -33,6 +31,7 @@ from kafka_pg_pipeline.settings.models import (
     SchemaRegistrySettings,
 )
 
+DEFAULT_URL = "https://api.aiven.io"
 PATIENCE_SECONDS = 90.0
 _POLL_SECONDS = 5.0
 _VARIABLES = {
@@ -74,13 +73,17 @@ def open_directory(
     environment: Mapping[str, str],
     *,
     patience_seconds: float = PATIENCE_SECONDS,
-) -> AivenDirectory:
+) -> ServiceDirectory:
     """The project as the API shows it; asks nothing yet. The caller closes it.
 
     Raises:
         AuthenticationError: no token is given.
         ConfigurationError: no project is named, or AIVEN_API_URL is no address.
     """
+    # What speaks HTTP takes a tenth of a second to import, and few pipelines need it.
+    from kafka_pg_pipeline.adapters.aiven.client import AivenApi
+    from kafka_pg_pipeline.adapters.aiven.directory import AivenDirectory
+
     if not settings.project:
         raise ConfigurationError(
             "no Aiven project is named: write aiven.project into the configuration file"

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import datetime, timezone
 
-from kafka_pg_pipeline.adapters.aiven.client import DEFAULT_URL
 from kafka_pg_pipeline.assembly.aiven import (
+    DEFAULT_URL,
     complete_settings,
     insist_on_usable,
     open_directory,

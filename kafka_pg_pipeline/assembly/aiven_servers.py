@@ -7,8 +7,7 @@ from typing import Any
 import certifi
 from pydantic import SecretStr
 
-from kafka_pg_pipeline.adapters.aiven.directory import insist_on_secret
-from kafka_pg_pipeline.adapters.aiven.parsing import is_redacted
+from kafka_pg_pipeline.adapters.aiven.parsing import insist_on_secret, is_redacted
 from kafka_pg_pipeline.domain.services import Component, ConnectionPool, Service, ServiceUser
 from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.settings.discovered import (

@@ -9,8 +9,8 @@ from pydantic_core import ErrorDetails
 
 from kafka_pg_pipeline.assembly.aiven import AivenLookup, build_lookup
 from kafka_pg_pipeline.errors import ConfigurationError
+from kafka_pg_pipeline.local.endpoints import LocalEndpoints, default_home
 from kafka_pg_pipeline.local.errors import LocalStackError
-from kafka_pg_pipeline.local.stack import LocalEndpoints, LocalStack, default_home
 from kafka_pg_pipeline.settings.messages import explain
 from kafka_pg_pipeline.settings.models import (
     AivenSettings,
@@ -66,6 +66,9 @@ def find_local_stack() -> LocalEndpoints | None:
     Where only one of its servers runs, the other's address is known all the same, and who asks it
     is told that it does not answer.
     """
+    # What runs servers takes a while to import, and is needed where nobody named any.
+    from kafka_pg_pipeline.local.stack import LocalStack
+
     stack = LocalStack()
     status = stack.status()
     try:

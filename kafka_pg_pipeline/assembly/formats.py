@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 
-from kafka_pg_pipeline.adapters.schema_registry import HttpSchemaRegistry
 from kafka_pg_pipeline.domain.verdicts import Rejected
 from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline.formats.avro import AvroDecoder, AvroFileDecoder
@@ -48,6 +47,9 @@ def _opened(settings: SchemaRegistrySettings) -> Iterator[SchemaRegistry | None]
     if not settings.url:
         yield None
         return
+    # What speaks HTTP takes a tenth of a second to import, and few streams need it.
+    from kafka_pg_pipeline.adapters.schema_registry import HttpSchemaRegistry
+
     with closing(HttpSchemaRegistry(settings)) as registry:
         yield registry
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from kafka_pg_pipeline.assembly.endpoints import needs_local_stack
 from kafka_pg_pipeline.cli.output import Steps
+from kafka_pg_pipeline.local.endpoints import default_home
 from kafka_pg_pipeline.local.files import make_private_directory
-from kafka_pg_pipeline.local.stack import LocalStack, default_home
+from kafka_pg_pipeline.local.stack import LocalStack
 from kafka_pg_pipeline.settings.file import LoadedSettings
 
 LOCATION = "kafka_pg_pipeline"

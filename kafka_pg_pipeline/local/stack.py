@@ -1,15 +1,15 @@
 """The local stack: one Kafka and one PostgreSQL, kept under one directory."""
 
 import logging
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from kafka_pg_pipeline.local.artefacts import Progress
 from kafka_pg_pipeline.local.distribution import KafkaDistribution, find_distribution
+from kafka_pg_pipeline.local.endpoints import LocalEndpoints, default_home
 from kafka_pg_pipeline.local.errors import LocalStackError
 from kafka_pg_pipeline.local.files import explaining, locked, make_private_directory
 from kafka_pg_pipeline.local.kafka_server import KafkaServer
@@ -17,29 +17,6 @@ from kafka_pg_pipeline.local.postgres_server import PostgresServer
 
 _log = logging.getLogger(__name__)
 _CURE = "set KAFKA_PG_HOME to a directory of yours"
-
-
-@dataclass(frozen=True)
-class LocalEndpoints:
-    """Where the servers of a stack are reached."""
-
-    bootstrap_servers: str
-    host: str
-    port: int
-    user: str
-    password: str = field(repr=False)
-    dbname: str
-
-    def environment(self) -> dict[str, str]:
-        """Return the variables by which Kafka's and PostgreSQL's clients find the servers."""
-        return {
-            "KAFKA_BOOTSTRAP_SERVERS": self.bootstrap_servers,
-            "PGHOST": self.host,
-            "PGPORT": str(self.port),
-            "PGUSER": self.user,
-            "PGPASSWORD": self.password,
-            "PGDATABASE": self.dbname,
-        }
 
 
 @dataclass(frozen=True)
@@ -72,11 +49,6 @@ class LocalStatus:
     def is_any_up(self) -> bool:
         """Whether one of them runs."""
         return self.kafka.running or self.postgres.running
-
-
-def default_home() -> Path:
-    """Return the stack's directory: ``KAFKA_PG_HOME``, else ``.local`` in the working directory."""
-    return Path(os.environ.get("KAFKA_PG_HOME") or ".local").expanduser().absolute()
 
 
 class LocalStack:

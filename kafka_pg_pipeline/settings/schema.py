@@ -42,11 +42,6 @@ def find_node(path: Path) -> Node | None:
     return node
 
 
-def is_secret(path: Path) -> bool:
-    """Whether a key holds a secret."""
-    return bool((find_node(path) or {}).get("writeOnly"))
-
-
 def _step(node: Node, part: str | int) -> Node | None:
     for choice in node.get("anyOf", [node]):
         if isinstance(part, int):

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from kafka_pg_pipeline.settings.positions import Document, Fault, Path, spell
-from kafka_pg_pipeline.settings.schema import is_secret
+from kafka_pg_pipeline.settings.secret_keys import is_secret
 from kafka_pg_pipeline.settings.values import LONE_REFERENCE
 
 _REFERENCE = re.compile(LONE_REFERENCE)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kafka_pg_pipeline.settings.positions import Document, Fault, Path
-from kafka_pg_pipeline.settings.schema import is_secret
+from kafka_pg_pipeline.settings.secret_keys import is_secret
 
 _OPENING = re.compile(r"\$\$\{|\$\{(?:([A-Za-z_][A-Za-z0-9_]*)(?::-((?:(?!\$\{)[^}])*))?\})?")
 _FORMS = "${NAME}, ${NAME:-default}, or $${ for the characters themselves"

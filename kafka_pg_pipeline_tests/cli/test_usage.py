@@ -25,10 +25,17 @@ def test_help_lists_every_command_and_is_quick(command_line: CommandLine) -> Non
         assert f"\n  {entry.name} " in finished.out
 
 
-def test_help_imports_no_driver() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "needless"),
+    [
+        (["--help"], {"kafka", "psycopg2", "pydantic", "dagster", "rich", "yaml"}),
+        (["load", "--help"], {"requests", "confluent_kafka", "dagster", "psutil", "jgo"}),
+    ],
+)
+def test_only_what_a_command_needs_is_imported(arguments: list[str], needless: set[str]) -> None:
     script = (
-        "import sys; from kafka_pg_pipeline.cli.main import run; run(['--help']);"
-        "heavy = {'kafka', 'psycopg2', 'pydantic', 'dagster', 'rich', 'yaml'} & set(sys.modules);"
+        f"import sys; from kafka_pg_pipeline.cli.main import run; run({arguments});"
+        f"heavy = {needless} & set(sys.modules);"
         "sys.exit(f'imported {heavy}' if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", script], check=True, env=os.environ, capture_output=True)

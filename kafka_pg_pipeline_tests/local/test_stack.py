@@ -13,8 +13,9 @@ import psutil
 import pytest
 
 from kafka_pg_pipeline.local import files
+from kafka_pg_pipeline.local.endpoints import default_home
 from kafka_pg_pipeline.local.errors import LocalStackError
-from kafka_pg_pipeline.local.stack import LocalStack, default_home
+from kafka_pg_pipeline.local.stack import LocalStack
 from kafka_pg_pipeline_tests.local import clients
 
 SECRET = "not-for-the-process-list"

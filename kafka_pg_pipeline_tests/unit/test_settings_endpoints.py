@@ -13,7 +13,7 @@ from kafka_pg_pipeline.assembly.endpoints import (
     resolve_endpoints,
 )
 from kafka_pg_pipeline.errors import ConfigurationError
-from kafka_pg_pipeline.local.stack import LocalEndpoints
+from kafka_pg_pipeline.local.endpoints import LocalEndpoints
 from kafka_pg_pipeline.settings.models import PipelineSettings
 
 LOCAL = LocalEndpoints("127.0.0.1:20001", "127.0.0.1", 20002, "local", "local-secret", "local_db")

@@ -1,5 +1,6 @@
 """Secrets are in the environment alone: not in the file, not in a message, not in a repr."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from pydantic import BaseModel, SecretStr, ValidationError
 
 from kafka_pg_pipeline.assembly.endpoints import resolve_endpoints
 from kafka_pg_pipeline.resources.kafka import KafkaResource
-from kafka_pg_pipeline.settings.models import KafkaSettings, PipelineSettings, PostgresSettings
-from kafka_pg_pipeline.settings.schema import is_secret
+from kafka_pg_pipeline.settings.models import PipelineSettings
+from kafka_pg_pipeline.settings.schema import Node, build_schema
+from kafka_pg_pipeline.settings.secret_keys import is_secret
 from kafka_pg_pipeline_tests.settings_files import STREAM, load_or_refuse, load_text, refuse_text
 
 CANARY = "C4NARY-hunter2"
@@ -132,15 +134,27 @@ def test_an_unset_variable_of_a_secret_is_named_without_offering_a_default(tmp_p
     )
 
 
-def test_every_secret_of_the_models_is_guarded() -> None:
-    fields = {
-        (section, field.alias or name)
-        for section, model in (("kafka", KafkaSettings), ("postgres", PostgresSettings))
-        for name, field in model.model_fields.items()
-        if "SecretStr" in str(field.annotation)
+def find_keys(node: Node, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Node]]:
+    """Every key of the schema below a node; ``x`` stands for the names that a user gives."""
+    for choice in node.get("anyOf", [node]):
+        children = dict(choice.get("properties", {}))
+        if isinstance(choice.get("additionalProperties"), dict):
+            children["x"] = choice["additionalProperties"]
+        for name, child in children.items():
+            yield (*path, name), child
+            yield from find_keys(child, (*path, name))
+
+
+def test_the_keys_that_are_guarded_are_those_that_the_published_schema_calls_secret() -> None:
+    keys = list(find_keys(build_schema()))
+    secret = {path for path, node in keys if node.get("writeOnly")}
+    assert secret == {
+        *KEYS,
+        ("aiven", "token"),
+        ("schema_registry", "password"),
+        ("alerts", "webhook"),
     }
-    assert fields == set(KEYS)
-    assert all(map(is_secret, fields))
+    assert {path for path, _ in keys if is_secret(path)} == secret
 
 
 def test_no_settings_object_shows_a_secret(tmp_path: Path) -> None:

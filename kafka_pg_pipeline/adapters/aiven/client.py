@@ -25,7 +25,6 @@ from kafka_pg_pipeline.errors import (
     PipelineError,
 )
 
-DEFAULT_URL = "https://api.aiven.io"
 _TIMEOUTS = (5.0, 30.0)
 _ATTEMPTS = 7
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 15.0
@@ -61,7 +60,7 @@ class AivenApi:
         self,
         token: str,
         *,
-        url: str = DEFAULT_URL,
+        url: str,
         cafile: Path | None = None,
         patience_seconds: float = 90.0,
         sleep: Callable[[float], None] = time.sleep,

@@ -8,6 +8,7 @@ from typing import Any
 from kafka_pg_pipeline.adapters.aiven.client import AivenApi, explained
 from kafka_pg_pipeline.adapters.aiven.failures import Purpose, RefusedError
 from kafka_pg_pipeline.adapters.aiven.parsing import (
+    insist_on_secret,
     is_redacted,
     parse_service,
     parse_topics,
@@ -16,13 +17,11 @@ from kafka_pg_pipeline.adapters.aiven.parsing import (
 from kafka_pg_pipeline.domain.services import AccessRule, Service, ServiceTopic, ServiceUser
 from kafka_pg_pipeline.errors import (
     AivenUnavailableError,
-    AuthenticationError,
     ConfigurationError,
     PipelineError,
 )
 
 _READ = "project:services:read"
-_SECRETS = "service:secrets:read"
 _USERS = "service:users:write"
 _DATA = "service:data:write"
 _CONFIGURATION = "service:configuration:write"
@@ -225,22 +224,6 @@ class AivenDirectory:
             f"aiven.project_cafile, or AIVEN_PROJECT_CA_PATH: {path} cannot be read, or is no PEM "
             "file",
         )
-
-
-def insist_on_secret(value: str | None, what: str) -> str:
-    """A secret that the API really gave.
-
-    Raises:
-        AuthenticationError: the token may not read it, or Aiven does not know it.
-    """
-    if is_redacted(value):
-        raise AuthenticationError(
-            f"Aiven gives {what} to nobody with this token: it lacks the right {_SECRETS}; grant "
-            "it to the token's user, or to the application user"
-        )
-    if not value:
-        raise AuthenticationError(f"Aiven does not know {what}")
-    return value
 
 
 def _insist_on_pem(value: Any, otherwise: str) -> str:

@@ -14,8 +14,10 @@ from kafka_pg_pipeline.domain.services import (
     ServiceTopic,
     ServiceUser,
 )
+from kafka_pg_pipeline.errors import AuthenticationError
 
 REDACTED = "<redacted>"
+_SECRETS = "service:secrets:read"
 _SWITCHES = ("kafka_authentication_methods", "kafka_sasl_mechanisms")
 
 
@@ -96,6 +98,22 @@ def parse_time(raw: Any) -> datetime | None:
 def is_redacted(value: str | None) -> bool:
     """Whether the API gave a placeholder instead of a secret."""
     return value is not None and REDACTED in value
+
+
+def insist_on_secret(value: str | None, what: str) -> str:
+    """A secret that the API really gave.
+
+    Raises:
+        AuthenticationError: the token may not read it, or Aiven does not know it.
+    """
+    if is_redacted(value):
+        raise AuthenticationError(
+            f"Aiven gives {what} to nobody with this token: it lacks the right {_SECRETS}; grant "
+            "it to the token's user, or to the application user"
+        )
+    if not value:
+        raise AuthenticationError(f"Aiven does not know {what}")
+    return value
 
 
 def _state(word: str) -> ServiceState:
