@@ -143,6 +143,9 @@ class PositionStore(Protocol):
 class BatchWriter(Protocol):
     """Writes a batch in one transaction: rows, dead letters, gaps, ledger and positions."""
 
+    def connect(self) -> None:
+        """Open what the first batch needs before it is there; what fails here fails again then."""
+
     def send(self, batch: EncodedBatch) -> None:
         """Begin with a batch before its turn, while another thread writes the one before.
 

@@ -275,15 +275,17 @@ class StreamLoader:
             run.snapshot = self._ports.inspector.fetch_snapshot(self._stream.topic)
         for position in positions:
             self._check_identity(position, run.snapshot.identity)
-        positions = self._check_in(run.snapshot, positions)
-        # Once more: a check-in reads positions anew, with the epoch of a pause that came before it.
-        if self._is_paused(run):
-            return None
+        starts = place_new_partitions(self._stream, run.snapshot, positions, self._ports.inspector)
+        if starts:
+            positions = self._ports.positions.check_in(run.snapshot, starts)
+            # They were read anew, and may have the epoch of a pause that came before.
+            if self._is_paused(run):
+                return None
         if run.lag_before is None:
             run.lag_before = count_available(run.plan.select(positions), run.snapshot)
         plans = self._plan_partitions(run, run.plan.select(positions))
         run.is_first = not was_loaded(positions)
-        if not plans and run.is_first:
+        if not plans and (run.is_first or run.batches):
             return None
         target = ensure_target(
             self._name,
@@ -308,14 +310,6 @@ class StreamLoader:
             position.identity != snapshot.identity or snapshot.bounds(position.partition) is None
             for position in positions
         )
-
-    def _check_in(
-        self, snapshot: TopicSnapshot, positions: tuple[Position, ...]
-    ) -> tuple[Position, ...]:
-        starts = place_new_partitions(self._stream, snapshot, positions, self._ports.inspector)
-        if not starts:
-            return positions
-        return self._ports.positions.check_in(snapshot, starts)
 
     def _note_target(self, target: TargetTable, run: _Run) -> None:
         if target.columns and self._ports.positions.note_target(target):
@@ -434,6 +428,7 @@ def _send_each(
     batches: Iterator[EncodedBatch], writer: BatchWriter
 ) -> Generator[_Sent, None, None]:
     """Send batches as they come; none stays here once it was handed on."""
+    writer.connect()
     yield from map(partial(_send, writer), batches)
 
 

@@ -14,11 +14,10 @@ class _Ahead(Iterator[T]):
     def __init__(self, executor: ThreadPoolExecutor, source: Generator[T, None, None]) -> None:
         self._executor = executor
         self._source = source
-        self._upcoming: Future[T | None] | None = None
+        self._upcoming = self._make_next()
 
     def __next__(self) -> T:
-        upcoming = self._upcoming or self._make_next()
-        item = upcoming.result()
+        item = self._upcoming.result()
         if item is None:
             raise StopIteration
         self._upcoming = self._make_next()
@@ -33,7 +32,7 @@ def run_ahead(source: Generator[T, None, None]) -> Iterator[Iterator[T]]:
     """Iterate over ``source``, running the generator one item ahead in a thread of its own.
 
     At most two items exist at a time, as far as this goes: the one handed out and the one being
-    made. The generator starts, runs and is closed in that one thread. An error of the generator is
+    made. The generator starts at once, runs and is closed in that one thread. An error of it is
     raised where its item was expected. Leaving the block waits for the item being made.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="kafka-pg-ahead") as executor:

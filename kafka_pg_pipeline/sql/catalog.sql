@@ -11,23 +11,22 @@ SELECT class.oid::bigint AS oid, class.relkind::text AS relkind,
                SELECT FROM pg_constraint
                WHERE conrelid = class.oid AND contype IN ('p', 'u', 'x', 'f'))
            AND NOT EXISTS (
-               SELECT FROM pg_trigger WHERE tgrelid = class.oid AND NOT tgisinternal) AS plain
+               SELECT FROM pg_trigger WHERE tgrelid = class.oid AND NOT tgisinternal) AS plain,
+       -- The lists of columns that ON CONFLICT can name.
+       ARRAY(
+           SELECT array_to_json(array_agg(attribute.attname::text ORDER BY attribute.attnum))
+           FROM pg_index AS index
+           JOIN pg_attribute AS attribute
+               ON attribute.attrelid = index.indrelid
+              AND attribute.attnum = ANY (index.indkey[0:index.indnkeyatts - 1])
+           WHERE index.indrelid = class.oid
+             AND index.indisunique AND index.indimmediate AND index.indisvalid
+             AND index.indpred IS NULL AND index.indexprs IS NULL
+           GROUP BY index.indexrelid
+           ORDER BY index.indexrelid) AS unique_keys
 FROM pg_class AS class
 JOIN pg_namespace AS namespace ON namespace.oid = class.relnamespace
 WHERE namespace.nspname = %(schema_name)s AND class.relname = %(table_name)s
-
--- name: find_unique_keys
--- The lists of columns that ON CONFLICT can name, each sorted by the columns' numbers.
-SELECT array_agg(attribute.attname::text ORDER BY attribute.attnum) AS columns
-FROM pg_index AS index
-JOIN pg_attribute AS attribute
-    ON attribute.attrelid = index.indrelid
-   AND attribute.attnum = ANY (index.indkey[0:index.indnkeyatts - 1])
-WHERE index.indrelid = %(oid)s
-  AND index.indisunique AND index.indimmediate AND index.indisvalid
-  AND index.indpred IS NULL AND index.indexprs IS NULL
-GROUP BY index.indexrelid
-ORDER BY index.indexrelid
 
 -- name: schema_exists
 SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema_name)s)

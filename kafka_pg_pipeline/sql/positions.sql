@@ -32,13 +32,18 @@ INSERT INTO {schema}.epoch
 SELECT stream, topic, partition, incarnation, epoch, next_offset, cluster_id, topic_id, 'check-in'
 FROM arrived
 
--- name: note_first_target
-UPDATE {schema}.state SET target_oid = %(target_oid)s
-WHERE stream = %(stream)s AND topic = %(topic)s AND target_oid IS NULL
-
 -- name: note_target
-UPDATE {schema}.state SET target_oid = %(target_oid)s
-WHERE stream = %(stream)s AND topic = %(topic)s AND target_oid <> %(target_oid)s
+-- Positions that knew of no table yet, and those that knew of another.
+WITH first AS (
+    UPDATE {schema}.state SET target_oid = %(target_oid)s
+    WHERE stream = %(stream)s AND topic = %(topic)s AND target_oid IS NULL
+    RETURNING partition
+), changed AS (
+    UPDATE {schema}.state SET target_oid = %(target_oid)s
+    WHERE stream = %(stream)s AND topic = %(topic)s AND target_oid <> %(target_oid)s
+    RETURNING partition
+)
+SELECT (SELECT count(*) FROM first) AS first, (SELECT count(*) FROM changed) AS changed
 
 -- name: lock_positions
 SELECT partition, next_offset, epoch, topic_id

@@ -86,11 +86,11 @@ def test_an_item_lives_no_longer_than_it_is_used_while_the_next_is_made() -> Non
     assert is_gone
 
 
-def test_nothing_is_read_before_it_is_asked_for() -> None:
+def test_the_first_item_is_made_at_once() -> None:
     source = Source(5)
     with run_ahead(source.items()):
-        pass
-    assert source.made == []
+        source.wait_made(1)
+    assert source.made == [0]
 
 
 def test_an_error_of_the_source_comes_where_its_item_was_due() -> None:

@@ -155,8 +155,7 @@ class PostgresCatalog:
             )
         cursor.execute(self._catalog["fetch_columns"], {"oid": table["oid"]})
         columns = tuple(self._column(row) for row in rows_of(cursor))
-        cursor.execute(self._catalog["find_unique_keys"], {"oid": table["oid"]})
-        keys = tuple(frozenset(row["columns"]) for row in rows_of(cursor))
+        keys = tuple(map(frozenset, table["unique_keys"]))
         return TargetTable(self.table, table["oid"], columns, table["plain"], keys)
 
     def _check_schema(self, cursor: Cursor) -> None:

@@ -188,9 +188,9 @@ class Transaction(Cursor):
         idle = psycopg2.extensions.TRANSACTION_STATUS_IDLE
         return bool(self.connection.info.transaction_status != idle)
 
-    def defer(self, statement: Any) -> None:
+    def defer(self, statement: Any, vars: Any = None) -> None:  # noqa: A002 - psycopg2's name
         """Run a statement ahead of the next one; its rows are seen by nobody."""
-        self._ahead += self.mogrify(statement) + b";"
+        self._ahead += self.mogrify(statement, vars) + b";"
 
     def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002 - psycopg2's name
         """Run a statement, behind what was deferred."""
@@ -261,7 +261,7 @@ class Primary:
     @contextmanager
     def transaction(
         self, doing: str, *, rehearsal: bool = False, statements: int = 1
-    ) -> Iterator[Cursor]:
+    ) -> Iterator[Transaction]:
         """A short transaction for everything but a batch: commits at the end, else rolls back.
 
         Args:

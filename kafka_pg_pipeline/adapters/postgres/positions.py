@@ -9,6 +9,7 @@ from kafka_pg_pipeline.adapters.postgres.connection import (
     Cursor,
     Primary,
     Statements,
+    Transaction,
     rows_of,
 )
 from kafka_pg_pipeline.domain.offsets import Position, Tail, TopicIdentity, TopicSnapshot
@@ -57,7 +58,7 @@ class PostgresPositions:
 
         """
         with self._primary.transaction("store the first position of new partitions") as cursor:
-            cursor.execute(self._statements["lock_stream"], self._key)
+            cursor.defer(self._statements["lock_stream"], self._key)
             known = self._fetch(cursor)
             if fetch_pause(cursor, self._statements, self._key) is not None:
                 return known
@@ -79,13 +80,13 @@ class PostgresPositions:
 
     def _insert(
         self,
-        cursor: Cursor,
+        cursor: Transaction,
         identity: TopicIdentity,
         start_offsets: Mapping[int, int],
         known: tuple[Position, ...],
     ) -> None:
         partitions = sorted(start_offsets)
-        cursor.execute(
+        cursor.defer(
             self._statements["check_in"],
             {
                 **self._key,
@@ -109,18 +110,17 @@ class PostgresPositions:
         """
         with self._primary.transaction("remember the target table") as cursor:
             arguments = {**self._key, "target_oid": target.oid}
-            cursor.execute(self._statements["note_first_target"], arguments)
-            if cursor.rowcount > 0:
-                self._check_rivals(cursor, target)
             cursor.execute(self._statements["note_target"], arguments)
-            changed = cursor.rowcount > 0
+            [(first, changed)] = cursor.fetchall()
+            if first:
+                self._check_rivals(cursor, target)
             if changed:
                 detail = {"table": str(target.name), "oid": target.oid}
                 cursor.execute(
                     self._statements["insert_audit"],
                     {**self._key, "action": "target-changed", "detail": Json(detail)},
                 )
-            return changed
+            return bool(changed)
 
     def check_rivals(self, target: TargetTable) -> None:
         """Insist that no other stream has loaded this topic into this table.

@@ -9,7 +9,7 @@ a second connection while the first one lands; its positions are locked after th
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, fields, replace
 from typing import Any
 from uuid import UUID, uuid4
@@ -127,6 +127,11 @@ class PostgresWriter:
         """Release the connections, with what was sent and never written; safe to call twice."""
         for primary in self._primaries:
             primary.close()
+
+    def connect(self) -> None:
+        """See ``BatchWriter``."""
+        with suppress(PipelineError):
+            self._primaries[0].connection()
 
     def send(self, batch: EncodedBatch) -> None:
         """Send the rows while the batch before is being written; see ``BatchWriter``.
