@@ -1,10 +1,10 @@
 -- name: twice
 -- Offsets that are both a row and a dead letter, unless it was replayed; the offset columns of the
--- table are named here.
+-- table are named here, and may be text or any type of number.
 SELECT letter.partition, letter.record_offset AS at, 'the offset is a row and a dead letter' AS finding
 FROM {schema}.dead_letter AS letter
 JOIN {target} AS target
-    ON target.{partition} = letter.partition AND target.{offset} = letter.record_offset
+    ON target.{partition}::integer = letter.partition AND target.{offset}::bigint = letter.record_offset
 JOIN {schema}.state AS state
     ON state.stream = letter.stream AND state.topic = letter.topic
    AND state.partition = letter.partition AND state.incarnation = letter.incarnation
@@ -33,17 +33,17 @@ WHERE letter.stream = %(stream)s AND letter.topic = %(topic)s AND letter.incarna
   AND letter.resolution = 'replayed' AND letter.record_offset >= epoch.start_offset
   AND NOT EXISTS (
       SELECT FROM {target} AS target
-      WHERE target.{partition} = letter.partition AND target.{offset} = letter.record_offset)
+      WHERE target.{partition}::integer = letter.partition AND target.{offset}::bigint = letter.record_offset)
 ORDER BY letter.partition, letter.record_offset
 LIMIT 100
 
 -- name: duplicates
 -- Offsets that occur twice in the table, as far as one incarnation goes.
-SELECT target.{partition} AS partition, target.{offset} AS at,
+SELECT target.{partition}::integer AS partition, target.{offset}::bigint AS at,
        format('the offset occurs %%s times in the table', count(*)) AS finding
 FROM {target} AS target
 JOIN {schema}.state AS state
-    ON state.partition = target.{partition}
+    ON state.partition = target.{partition}::integer
 WHERE state.stream = %(stream)s AND state.topic = %(topic)s AND state.incarnation = 1
 GROUP BY 1, 2
 HAVING count(*) > 1
@@ -82,7 +82,7 @@ present AS (
     SELECT counted.partition, count(*) AS rows
     FROM counted
     JOIN {target} AS target
-        ON target.{partition} = counted.partition AND target.{offset} >= counted.start_offset
+        ON target.{partition}::integer = counted.partition AND target.{offset}::bigint >= counted.start_offset
     GROUP BY counted.partition
 )
 SELECT counted.partition, counted.next_offset AS at,

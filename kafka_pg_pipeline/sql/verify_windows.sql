@@ -25,8 +25,8 @@ present AS (
     FROM unnest(%(partitions)s::integer[], %(start_offsets)s::bigint[], %(end_offsets)s::bigint[])
         AS piece (partition, start_offset, end_offset)
     JOIN {target} AS target
-        ON target.{partition} = piece.partition
-       AND target.{offset} >= piece.start_offset AND target.{offset} < piece.end_offset
+        ON target.{partition}::integer = piece.partition
+       AND target.{offset}::bigint >= piece.start_offset AND target.{offset}::bigint < piece.end_offset
     GROUP BY piece.partition
 )
 SELECT partition, 0 AS at,

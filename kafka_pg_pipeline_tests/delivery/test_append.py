@@ -112,6 +112,19 @@ def test_an_existing_table_keeps_its_types_defaults_and_generated_columns(bench:
     bench.assert_exactly_once()
 
 
+@pytest.mark.parametrize("kind", ["text", "numeric", "smallint"])
+def test_a_table_that_keeps_offsets_as_another_type_is_verified_too(
+    bench: Bench, kind: str
+) -> None:
+    bench.query(f"CREATE TABLE {{table}} (id int, kafka_partition {kind}, kafka_offset {kind})")
+    bench.create_topic()
+    bench.produce([*events(10), b"no document"])
+    assert bench.load().counts.rows == 10
+    assert bench.findings() == []
+    bench.query("DELETE FROM {table} WHERE id = 3")
+    assert len(bench.findings()) == 1
+
+
 def test_an_empty_topic_is_a_success_and_creates_no_table(bench: Bench) -> None:
     bench.create_topic()
     report = bench.load()
