@@ -34,6 +34,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="client that reads records wherever a test does not name one",
     )
     parser.addoption(
+        "--lanes",
+        type=int,
+        default=1,
+        help="lanes in which tests that load in this process do so, wherever it has the partitions",
+    )
+    parser.addoption(
         "--soak-seconds",
         type=float,
         default=20.0,

@@ -7,7 +7,9 @@ import json
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,8 +18,10 @@ from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from psycopg2 import sql
 
 from kafka_pg_pipeline.assembly.endpoints import Endpoints
+from kafka_pg_pipeline.assembly.lanes import LaneTask, join_lanes, load_lane, split_plan
 from kafka_pg_pipeline.assembly.session import StreamSession, open_session
 from kafka_pg_pipeline.assembly.verification import verify_stream
+from kafka_pg_pipeline.domain.lanes import exactly
 from kafka_pg_pipeline.domain.reports import LoadReport
 from kafka_pg_pipeline.pipeline.plan import freeze_plan
 from kafka_pg_pipeline.settings.models import KafkaSettings, PostgresSettings, StreamSettings
@@ -30,11 +34,15 @@ OFFSET_COLUMNS = {"partition": "kafka_partition", "offset": "kafka_offset"}
 
 @dataclass(frozen=True)
 class Bench:
-    """One stream under test, its servers, and the questions that tests ask."""
+    """One stream under test, its servers, and the questions that tests ask.
+
+    With more than one of ``lanes`` a load is split as lanes split it, a thread for each.
+    """
 
     name: str
     stream: StreamSettings
     endpoints: Endpoints
+    lanes: int = 1
 
     # -- Kafka ------------------------------------------------------------------------------
 
@@ -166,7 +174,25 @@ class Bench:
     def load(self, *, max_records: int | None = None, run_id: str = "test") -> LoadReport:
         """One run up to the present end."""
         with self.session(run_id) as session:
-            return load_in(session, max_records=max_records)
+            if self.lanes == 1:
+                return load_in(session, max_records=max_records)
+            return self._load_in_lanes(session, max_records)
+
+    def _load_in_lanes(self, session: StreamSession, max_records: int | None) -> LoadReport:
+        plan = freeze_plan(session.name, session.stream, session.inspector, max_records=max_records)
+        split = split_plan(session, plan, exactly(self.lanes))
+        if not split.plans:
+            return session.loader.load(plan, stop=threading.Event())
+        run_id = session.ports.run_id
+        tasks = [
+            LaneTask(self.name, self.stream, self.endpoints, run_id, lane, (run_id,))
+            for lane in split.plans
+        ]
+        load = partial(load_lane, stop=threading.Event(), listener=lambda _: None)
+        with ThreadPoolExecutor(len(tasks)) as executor:
+            reports = list(executor.map(load, tasks))
+        report = join_lanes(session, reports, seconds=0.0)
+        return replace(report, warnings=(*split.warnings, *report.warnings))
 
     def findings(self) -> list[str]:
         """What ``verify`` has to say."""
@@ -217,6 +243,7 @@ def load_in(session: StreamSession, *, max_records: int | None = None) -> LoadRe
 class BenchMaker:
     """Makes benches and takes away afterwards what they created in PostgreSQL."""
 
+    lanes: int = 1
     made: list[Bench] = field(default_factory=list)
 
     def make(self, kafka: KafkaSettings, postgres: PostgresSettings, **changes: Any) -> Bench:
@@ -230,7 +257,7 @@ class BenchMaker:
         endpoints = Endpoints(
             kafka, postgres.model_copy(update={"schema_name": f"kpg_{mark}"}), "test", "test"
         )
-        bench = Bench(f"s_{mark}", StreamSettings.model_validate(settings), endpoints)
+        bench = Bench(f"s_{mark}", StreamSettings.model_validate(settings), endpoints, self.lanes)
         bench.query(f"CREATE SCHEMA t_{mark}")
         self.made.append(bench)
         return bench
@@ -242,8 +269,8 @@ class BenchMaker:
 
 
 @pytest.fixture
-def bench_maker() -> Iterator[BenchMaker]:
-    maker = BenchMaker()
+def bench_maker(pytestconfig: pytest.Config) -> Iterator[BenchMaker]:
+    maker = BenchMaker(pytestconfig.getoption("--lanes"))
     yield maker
     maker.clean_up()
 
