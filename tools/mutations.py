@@ -400,8 +400,8 @@ ORDER BY id
         (
             Edit(
                 _LOAD,
-                """        if self._is_paused(run):
-            return None
+                """            if self._is_paused(run):
+                return None
         if run.lag_before""",
                 """        if run.lag_before""",
             ),
