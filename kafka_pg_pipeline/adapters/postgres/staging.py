@@ -22,7 +22,7 @@ from kafka_pg_pipeline.domain.tables import TableName
 # Qualified: a table of that name elsewhere in the role's search path is none of ours.
 STAGE = sql.Identifier("pg_temp", "kafka_pg_stage")
 # psycopg2 asks for this much at a time, and waits for Python's lock each time.
-_COPY_PIECE_BYTES = 1 << 20
+_COPY_PIECE_BYTES = 1 << 18
 _FAILPOINT = "in_copy"
 _FORMATS = {
     CopyFormat.TEXT: sql.SQL("FORMAT text"),
