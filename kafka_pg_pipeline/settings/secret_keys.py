@@ -16,7 +16,7 @@ _WRAPPERS = (Annotated, Union, UnionType)
 def is_secret(path: Path) -> bool:
     """Whether a key holds a secret.
 
-    The JSON Schema says so too, but takes longer to make than a load that finds nothing to do.
+    The JSON Schema says so too, but each command would wait a moment for it to be made.
     """
     types: list[Any] = [PipelineSettings]
     for part in path:

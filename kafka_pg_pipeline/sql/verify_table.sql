@@ -4,7 +4,8 @@
 SELECT letter.partition, letter.record_offset AS at, 'the offset is a row and a dead letter' AS finding
 FROM {schema}.dead_letter AS letter
 JOIN {target} AS target
-    ON target.{partition}::integer = letter.partition AND target.{offset}::bigint = letter.record_offset
+    ON target.{partition}::integer = letter.partition
+   AND target.{offset}::bigint = letter.record_offset
 JOIN {schema}.state AS state
     ON state.stream = letter.stream AND state.topic = letter.topic
    AND state.partition = letter.partition AND state.incarnation = letter.incarnation
@@ -33,7 +34,8 @@ WHERE letter.stream = %(stream)s AND letter.topic = %(topic)s AND letter.incarna
   AND letter.resolution = 'replayed' AND letter.record_offset >= epoch.start_offset
   AND NOT EXISTS (
       SELECT FROM {target} AS target
-      WHERE target.{partition}::integer = letter.partition AND target.{offset}::bigint = letter.record_offset)
+      WHERE target.{partition}::integer = letter.partition
+        AND target.{offset}::bigint = letter.record_offset)
 ORDER BY letter.partition, letter.record_offset
 LIMIT 100
 
@@ -82,7 +84,8 @@ present AS (
     SELECT counted.partition, count(*) AS rows
     FROM counted
     JOIN {target} AS target
-        ON target.{partition}::integer = counted.partition AND target.{offset}::bigint >= counted.start_offset
+        ON target.{partition}::integer = counted.partition
+       AND target.{offset}::bigint >= counted.start_offset
     GROUP BY counted.partition
 )
 SELECT counted.partition, counted.next_offset AS at,

@@ -26,7 +26,8 @@ present AS (
         AS piece (partition, start_offset, end_offset)
     JOIN {target} AS target
         ON target.{partition}::integer = piece.partition
-       AND target.{offset}::bigint >= piece.start_offset AND target.{offset}::bigint < piece.end_offset
+       AND target.{offset}::bigint >= piece.start_offset
+       AND target.{offset}::bigint < piece.end_offset
     GROUP BY piece.partition
 )
 SELECT partition, 0 AS at,

@@ -76,7 +76,7 @@ class ClientKeeper:
             elif self._net is not None:
                 self._net.close()
             if isinstance(self._tls, ClosingTlsContext):
-                self._tls.close_sockets()
+                self._tls.sockets.close()
 
 
 def open_client(make: Callable[..., T], keeper: ClientKeeper, options: dict[str, Any]) -> T:

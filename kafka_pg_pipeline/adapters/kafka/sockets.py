@@ -36,22 +36,33 @@ class _PatientSocket(socket.socket):
         return data
 
 
+class OpenSockets:
+    """The connections that somebody still has to close."""
+
+    def __init__(self) -> None:
+        self._known: set[socket.socket] = set()
+
+    def remember(self, sock: socket.socket) -> None:
+        """Keep a connection in mind until it is closed."""
+        self._known = {known for known in self._known if known.fileno() >= 0} | {sock}
+
+    def close(self) -> None:
+        """Close whatever is still open."""
+        for sock in self._known:
+            sock.close()
+
+
 class ClosingSelector(_Selector):  # type: ignore[misc]
     """The event loop of one client; closed with the connections that were made on it."""
 
     def __init__(self, **configs: Any) -> None:
         super().__init__(**configs)
-        self._connected: set[socket.socket] = set()
-
-    def remember(self, sock: socket.socket) -> None:
-        """Keep a connection in mind until it is closed."""
-        self._connected = {known for known in self._connected if known.fileno() >= 0} | {sock}
+        self.sockets = OpenSockets()
 
     def close(self) -> None:
         """End the loop, and with it what waited to be sent."""
         super().close()
-        for sock in self._connected:
-            sock.close()
+        self.sockets.close()
 
 
 class ClosingSocket(_NetSocket):  # type: ignore[misc]
@@ -68,7 +79,7 @@ class ClosingSocket(_NetSocket):  # type: ignore[misc]
     ) -> Any:
         """Connect ``sock``, or close it."""
         if isinstance(net, ClosingSelector):
-            net.remember(sock)
+            net.sockets.remember(sock)
         try:
             return await super().sock_connect(net, sock, sockaddr, timeout_at=timeout_at)
         except BaseException:
@@ -93,7 +104,7 @@ class ClosingTlsSocket(ssl.SSLSocket):
     def do_handshake(self, block: bool = False) -> None:  # noqa: FBT001, FBT002 - inherited
         """Take the handshake a step further."""
         if isinstance(self.context, ClosingTlsContext):
-            self.context.remember(self)
+            self.context.sockets.remember(self)
         try:
             super().do_handshake(block)
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
@@ -109,13 +120,5 @@ class ClosingTlsContext(ssl.SSLContext):
     sslsocket_class = ClosingTlsSocket
 
     def __init__(self, *_: object) -> None:
-        self._sockets: set[ClosingTlsSocket] = set()
-
-    def remember(self, sock: ClosingTlsSocket) -> None:
-        """Keep a connection in mind until it is closed."""
-        self._sockets = {known for known in self._sockets if known.fileno() >= 0} | {sock}
-
-    def close_sockets(self) -> None:
-        """Close whatever is still open, such as a handshake that nobody answered."""
-        for sock in self._sockets:
-            sock.close()
+        # Among them a handshake that nobody answered.
+        self.sockets = OpenSockets()
