@@ -28,6 +28,9 @@ _COMMIT = "kafka_pg_pipeline/adapters/postgres/commit.py"
 _POSITIONS = "kafka_pg_pipeline/sql/positions.sql"
 _PLANNING = "kafka_pg_pipeline/domain/planning.py"
 _READ = "kafka_pg_pipeline/pipeline/read.py"
+_POLLING = "kafka_pg_pipeline/pipeline/polling.py"
+_REREAD = "kafka_pg_pipeline/pipeline/reread.py"
+_REREAD_FAULTS = "kafka_pg_pipeline_tests/faults/test_reread.py"
 _LOAD = "kafka_pg_pipeline/pipeline/load.py"
 _MOVES = "kafka_pg_pipeline/adapters/postgres/moves.py"
 _LETTERS = "kafka_pg_pipeline/sql/letters.sql"
@@ -171,12 +174,25 @@ MUTATIONS = (
                 "progress.advance(reader.position(progress.plan.partition))",
                 "progress.advance(progress.next_offset)",
             ),
-            Edit(_READ, "STALL_SECONDS = 20.0", "STALL_SECONDS = 1.0"),  # to hear it sooner
+            Edit(_POLLING, "STALL_SECONDS = 20.0", "STALL_SECONDS = 1.0"),  # to hear it sooner
         ),
         (
             f"{_LOG}::test_commit_markers_at_the_end_are_passed_by_position",
             f"{_LOG}::test_aborted_records_are_absent_under_read_committed",
         ),
+    ),
+    Mutation(
+        "reread-from-whatever-topic",
+        (Edit(_REREAD, "            self._check_topic()\n", ""),),
+        (
+            f"{_REREAD_FAULTS}::test_a_topic_made_anew_before_a_record_is_read_again_gives_no"
+            "_dead_letter",
+        ),
+    ),
+    Mutation(
+        "reread-from-an-offset-too-far",
+        (Edit(_REREAD, "{partition: span.start}", "{partition: span.start + 1}"),),
+        ("kafka_pg_pipeline_tests/delivery/test_reread.py",),
     ),
     Mutation(
         "no-topic-id-check",

@@ -1,7 +1,7 @@
 """Many records at once, of which a column costs less than the records that it is taken from."""
 
 from abc import abstractmethod
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain
 from operator import attrgetter
@@ -26,7 +26,7 @@ class RecordRun(Sequence[Record]):
 
     @abstractmethod
     def part(self, places: slice) -> "RecordRun":
-        """Some of the records."""
+        """Some of the records: those of a slice without a step."""
 
     @abstractmethod
     def column(self, attribute: str) -> list[Any]:
@@ -62,7 +62,7 @@ class JoinedRecords(RecordRun):
     """Runs, one after the other."""
 
     def __init__(self, runs: Iterable[RecordRun]) -> None:
-        self._runs = [run for run in runs if run]
+        self._runs = [single for run in runs for single in _singles(run)]
         self._ends = list(accumulate(map(len, self._runs)))
 
     def __len__(self) -> int:
@@ -75,12 +75,28 @@ class JoinedRecords(RecordRun):
         """The record at a place."""
         place = range(len(self))[index]
         number = bisect_right(self._ends, place)
-        return self._runs[number][place - (self._ends[number - 1] if number else 0)]
+        return self._runs[number][place - self._start(number)]
 
-    def part(self, places: slice) -> ListedRecords:
+    def part(self, places: slice) -> "JoinedRecords":
         """Some of the records."""
-        return ListedRecords(map(self.record, range(len(self))[places]))
+        start, end, _ = places.indices(len(self))
+        first, last = bisect_right(self._ends, start), bisect_left(self._ends, end)
+        parts = []
+        for number, run in enumerate(self._runs[first : last + 1], first):
+            before = self._start(number)
+            parts.append(run[max(start - before, 0) : max(end - before, 0)])
+        return JoinedRecords(parts)
 
     def column(self, attribute: str) -> list[Any]:
         """That attribute of each record."""
         return [item for run in self._runs for item in run.column(attribute)]
+
+    def _start(self, number: int) -> int:
+        return self._ends[number - 1] if number else 0
+
+
+def _singles(run: RecordRun) -> Iterable[RecordRun]:
+    """The runs of a joined one, or the one itself; none where there is no record."""
+    if isinstance(run, JoinedRecords):
+        return run._runs  # noqa: SLF001 - of the same class
+    return [run] if run else []

@@ -36,11 +36,11 @@ class ChunkLines:
         for lines, _ in self._blocks:
             yield from lines
 
-    def records(self) -> Iterator[Record]:
-        """The records of all lines."""
+    def partitions(self) -> Iterator[int]:
+        """The partition of each line's record."""
         self._close_block()
         for _, records in self._blocks:
-            yield from records
+            yield from records.column("partition")
 
     def chunks(self, columns: tuple[str, ...], change: Change) -> Iterator[CopyChunk]:
         """The lines as chunks for these columns, one for each format that there is."""

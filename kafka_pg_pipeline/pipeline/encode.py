@@ -1,6 +1,7 @@
 """Records to COPY lines: one builder a batch, grouped by the columns that the lines fill."""
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from operator import add
@@ -29,6 +30,9 @@ from kafka_pg_pipeline.pipeline.write_lines import write_lines
 # Records that are encoded at once, column by column, while none of them surprises. Larger blocks
 # gain next to nothing and lose more to a surprise.
 _BLOCK = 256
+
+# Of records of one partition, in offset order; as many come back, in the same order.
+Keep = Callable[[RecordRun], RecordRun]
 
 
 class RowEncoder:
@@ -65,9 +69,9 @@ class RowEncoder:
         """The fields met so far that go nowhere for want of a column."""
         return self.decoder.untaken
 
-    def start_batch(self) -> "BatchBuilder":
-        """An empty batch."""
-        return BatchBuilder(self)
+    def start_batch(self, keep: Keep = lambda records: records) -> "BatchBuilder":
+        """An empty batch; ``keep`` makes of records that became lines what is kept of them."""
+        return BatchBuilder(self, keep)
 
     def read(self, records: RecordRun) -> list[Said]:
         """What each record says.
@@ -148,10 +152,11 @@ class BatchBuilder:
     batch's, which rows may hold.
     """
 
-    def __init__(self, encoder: RowEncoder) -> None:
+    def __init__(self, encoder: RowEncoder, keep: Keep) -> None:
         self.batch_id = uuid4()
         self._load_id = str(self.batch_id)
         self._encoder = encoder
+        self._keep = keep
         self._mode = encoder.shape.mode
         self._chunks: dict[tuple[Change, tuple[str, ...]], ChunkLines] = {}
         self._latest: LatestLines | None = None
@@ -195,7 +200,7 @@ class BatchBuilder:
         if select is not None:
             chosen = ListedRecords(record for record in records if select(record))
             left_out = len(records) - len(chosen)
-            self._settle(records[0], BatchCounts(filtered=left_out))
+            self._settle(records[0].partition, BatchCounts(filtered=left_out))
             records, values = chosen, chosen.column("value")
         if not records:
             return
@@ -225,7 +230,7 @@ class BatchBuilder:
                 self._reject(record, said)
                 continue
             if said is None:
-                self._settle(record, BatchCounts(filtered=1))
+                self._settle(record.partition, BatchCounts(filtered=1))
                 continue
             if said.change is Change.WRITE or self._mode.mode is Mode.APPEND:
                 written.append(record)
@@ -265,7 +270,7 @@ class BatchBuilder:
         if encoded is None or self._differs(encoded[0]):
             return False
         names, lines = encoded
-        self._lines(Change.WRITE, names).add_block(lines, records)
+        self._lines(Change.WRITE, names).add_block(lines, self._keep(records))
         return True
 
     def _write_one(self, record: Record, decoded: Decoded) -> None:
@@ -297,7 +302,7 @@ class BatchBuilder:
 
     def _take_away(self, record: Record, decoded: Decoded) -> None:
         if self._mode.mode is not Mode.UPSERT or not self._mode.deletes:
-            self._settle(record, BatchCounts(ignored=1))
+            self._settle(record.partition, BatchCounts(ignored=1))
         elif decoded.change is Change.DELETE:
             self._delete(record, decoded.document)
         else:
@@ -317,16 +322,15 @@ class BatchBuilder:
     def _truncate(self, record: Record) -> None:
         """Nothing of what came before is left, in the table or in this batch."""
         for lines in self._chunks.values():
-            for overtaken in lines.records():
-                self._settle(overtaken, BatchCounts(superseded=1))
+            for partition, number in Counter(lines.partitions()).items():
+                self._settle(partition, BatchCounts(superseded=number))
         self._chunks.clear()
         self._latest = None
         self.truncates = True
-        self._settle(record, BatchCounts(deleted=1))
+        self._settle(record.partition, BatchCounts(deleted=1))
 
-    def _settle(self, record: Record, counts: BatchCounts) -> None:
-        known = self.settled.get(record.partition, BatchCounts())
-        self.settled[record.partition] = known + counts
+    def _settle(self, partition: int, counts: BatchCounts) -> None:
+        self.settled[partition] = self.settled.get(partition, BatchCounts()) + counts
 
     def _reject(self, record: Record, verdict: Rejected) -> None:
         reason = verdict.reason

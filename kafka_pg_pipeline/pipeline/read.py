@@ -20,19 +20,20 @@ from kafka_pg_pipeline.errors import (
 )
 from kafka_pg_pipeline.pipeline.batch_rows import BatchRows
 from kafka_pg_pipeline.pipeline.encode import BatchBuilder, RowEncoder
+from kafka_pg_pipeline.pipeline.polling import (
+    POLL_RECORDS,
+    POLL_SECONDS,
+    STALL_SECONDS,
+    StallWatch,
+)
+from kafka_pg_pipeline.pipeline.reread import Rereading
 from kafka_pg_pipeline.ports import ReaderFactory, RecordReader, StopSignal
 from kafka_pg_pipeline.settings.models import BatchSettings
 
 logger = logging.getLogger(__name__)
 
-# A poll that finds nothing costs this much before positions are looked at: trailing control
-# records move the position without returning a record.
-POLL_SECONDS = 0.1
-_POLL_RECORDS = 5_000
 # How large a record is taken to be before the first one was seen.
 _USUAL_RECORD_BYTES = 100_000
-# A position that stands still this long before the end means a stuck client (delivery.md 4.2).
-STALL_SECONDS = 20.0
 
 
 @dataclass
@@ -150,6 +151,7 @@ class BatchReading:
         *,
         stream: str,
         open_reader: ReaderFactory,
+        rereading: Callable[[], Rereading],
         encoder: RowEncoder,
         limits: BatchSettings,
         rows: BatchRows,
@@ -160,6 +162,7 @@ class BatchReading:
         self._topic = topic
         self._progress = {plan.partition: _Progress(plan, topic, stream) for plan in plans}
         self._open_reader = open_reader
+        self._rereading = rereading
         self._encoder = encoder
         self._limits = limits
         self._rows = rows
@@ -180,7 +183,7 @@ class BatchReading:
 
         """
         if not self._active():
-            yield from self._cut(self._encoder.start_batch())
+            yield from self._cut(self._start_batch())
         while self._active() and not self._is_over():
             yield from self._read_on()
         for progress in self._progress.values():
@@ -194,7 +197,7 @@ class BatchReading:
         try:
             usable = True
             while usable and self._active() and not self._is_over():
-                builder = self._encoder.start_batch()
+                builder = self._start_batch()
                 try:
                     self._fill(reader, builder)
                 except UndecodableBatchError as error:
@@ -206,6 +209,9 @@ class BatchReading:
         finally:
             reader.close()
 
+    def _start_batch(self) -> BatchBuilder:
+        return self._encoder.start_batch(self._rereading().forget)
+
     def _active(self) -> list[_Progress]:
         return [p for p in self._progress.values() if not p.finished and p.broken is None]
 
@@ -214,11 +220,9 @@ class BatchReading:
 
     def _fill(self, reader: RecordReader, builder: BatchBuilder) -> None:
         """Poll until the batch is full or nothing is left to read."""
-        started = moved = self._clock()
+        started, watch = self._clock(), StallWatch(self._clock)
         while self._active() and not self._is_over() and not self._is_full(builder, started):
-            if self._poll(reader, builder):
-                moved = self._clock()
-            elif self._clock() - moved > STALL_SECONDS:
+            if watch.is_stalled(moved=self._poll(reader, builder)):
                 raise KafkaUnavailableError(self._describe_stall())
 
     def _is_full(self, builder: BatchBuilder, started: float) -> bool:
@@ -245,7 +249,7 @@ class BatchReading:
         """Records that one poll may hand out: what is left of the batch, its bytes included."""
         bytes_left = self._limits.max_bytes - builder.record_bytes
         wanted = min(
-            _POLL_RECORDS,
+            POLL_RECORDS,
             self._rows.number - builder.records,
             int(bytes_left / self._record_bytes) + 1,
         )

@@ -7,7 +7,7 @@ from kafka_pg_pipeline import failpoints
 from kafka_pg_pipeline.domain.offsets import TopicSnapshot
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.errors import KafkaUnavailableError, UndecodableBatchError
-from kafka_pg_pipeline.pipeline.read import POLL_SECONDS, STALL_SECONDS
+from kafka_pg_pipeline.pipeline.polling import POLL_SECONDS, STALL_SECONDS, StallWatch
 from kafka_pg_pipeline.ports import ReaderFactory, RecordReader
 
 # Records looked at to infer the columns of a new table.
@@ -55,11 +55,9 @@ def read_sample(
 def _take_all(
     sampling: "_Sampling", reader: RecordReader, topic: str, clock: Callable[[], float]
 ) -> None:
-    moved = clock()
+    watch = StallWatch(clock)
     while sampling.room:
-        if sampling.poll(reader):
-            moved = clock()
-        elif clock() - moved > STALL_SECONDS:
+        if watch.is_stalled(moved=sampling.poll(reader)):
             raise KafkaUnavailableError(
                 f"no record of {topic} arrived for {STALL_SECONDS:.0f} s though there are some: "
                 "the broker or the client is stuck; `kafka-pg doctor` checks the broker"

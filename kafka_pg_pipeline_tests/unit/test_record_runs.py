@@ -32,5 +32,15 @@ def test_a_run_is_the_sequence_of_its_records(run):
         run[7]
 
 
+@pytest.mark.parametrize("start", range(8))
+@pytest.mark.parametrize("end", range(8))
+def test_a_part_of_joined_runs_is_the_part_of_their_records(start, end):
+    run = joined(3, 0, 1, 3)
+    assert list(run[start:end]) == RECORDS[start:end]
+    again = JoinedRecords([run[:start], run[start:]])
+    assert list(again) == RECORDS
+    assert again[start:end].column("offset") == list(range(7))[start:end]
+
+
 def test_an_empty_run_has_no_record():
     assert list(JoinedRecords([])) == JoinedRecords([]).column("value") == []

@@ -317,6 +317,8 @@ def build_confluent_options(settings: KafkaSettings, client_id: str) -> dict[str
     chosen = {
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": client_id,
+        # Half of it passes before a new client asks its first question; it doubles by itself.
+        "reconnect.backoff.ms": 20,
         "socket.timeout.ms": max(int(settings.request_timeout_seconds * 1000), 1000),
         "security.protocol": settings.security_protocol,
         "ssl.ca.location": settings.ssl_cafile,

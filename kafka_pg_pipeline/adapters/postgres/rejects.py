@@ -19,7 +19,7 @@ from kafka_pg_pipeline.adapters.postgres.connection import Transaction
 from kafka_pg_pipeline.adapters.postgres.errors import is_record_fault
 from kafka_pg_pipeline.adapters.postgres.staging import NumberedChunk, savepoint
 from kafka_pg_pipeline.domain.batches import CopyChunk
-from kafka_pg_pipeline.domain.record_runs import ListedRecords
+from kafka_pg_pipeline.domain.record_runs import JoinedRecords
 from kafka_pg_pipeline.domain.records import DeadLetter, Reason, Stage
 
 _FIRST_WIDTH = 256
@@ -68,12 +68,13 @@ def dead_letter(chunk: CopyChunk, rejection: Rejection) -> DeadLetter:
 
 def without_rejections(chunk: CopyChunk, rejections: list[Rejection]) -> CopyChunk:
     """The chunk without its rejected lines."""
-    bad = {rejection.index for rejection in rejections}
-    kept = [index for index in range(len(chunk.lines)) if index not in bad]
+    bad = [rejection.index for rejection in rejections]
+    stretches = zip([0, *(index + 1 for index in bad)], [*bad, len(chunk.lines)], strict=True)
+    kept = [slice(start, end) for start, end in stretches]
     return CopyChunk(
         chunk.columns,
-        chunk.lines.pick(kept),
-        ListedRecords(map(chunk.records.__getitem__, kept)),
+        chunk.lines.pick(index for places in kept for index in range(places.start, places.stop)),
+        JoinedRecords(chunk.records[places] for places in kept),
         chunk.change,
     )
 

@@ -385,9 +385,11 @@ class PostgresWriter:
             column.name in names and column.metadata is MetadataField.OFFSET
             for column in self._target.columns
         ):
-            record = chunk.records[rejection.index]
+            # Their places alone: the record itself may have to be read again.
+            rejected = chunk.records[rejection.index : rejection.index + 1]
+            [partition], [offset] = rejected.column("partition"), rejected.column("offset")
             raise InvariantError(
-                f"{self._identity['topic']}[{record.partition}]@{record.offset} is already in "
+                f"{self._identity['topic']}[{partition}]@{offset} is already in "
                 f"{self._target.name} (constraint {rejection.constraint!r}), though the ledger "
                 "says that it was not loaded: were rows restored without the pipeline's schema? "
                 "Nothing was moved; `kafka-pg verify` shows the state"
