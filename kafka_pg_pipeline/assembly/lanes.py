@@ -46,11 +46,20 @@ class Split:
 
 # Each lane has its own memory and three or four connections; small databases allow few.
 _MOST_BY_ITSELF = 4
+# By reader: librdkafka has threads of its own, and keeps PostgreSQL busy. Two such lanes on two
+# cores took 1.07 times as long as one, and 2.6 times its memory (docs/performance.md).
+_CORES_OF_LANE = {"kafka-python": 1, "confluent": 2}
 
 
-def build_rule(stream: StreamSettings, start_up: int, exactly: int | None = None) -> LaneRule:
+def build_rule(
+    stream: StreamSettings, reader: str, start_up: int, exactly: int | None = None
+) -> LaneRule:
     """How many lanes the stream has on this machine; see ``LaneRule``."""
-    most = min(stream.max_lanes or _MOST_BY_ITSELF, _count_cores())
+    cores = _count_cores()
+    if stream.max_lanes is not None:
+        most = min(stream.max_lanes, cores)
+    else:
+        most = min(_MOST_BY_ITSELF, max(1, cores // _CORES_OF_LANE[reader]))
     return LaneRule(most, start_up, exactly)
 
 

@@ -148,7 +148,8 @@ def _load_stream(
     lanes: int | None,
     stop: StopRequest,
 ) -> Loaded:
-    rule = build_rule(stream, _START_UP_RECORDS[pipeline.endpoints.kafka.reader], lanes)
+    reader = pipeline.endpoints.kafka.reader
+    rule = build_rule(stream, reader, _START_UP_RECORDS[reader], lanes)
     with open_session(name, stream, pipeline.endpoints, run_id=new_run_id()) as session:
         plan = plan_session(session, limits)
         return load_planned(session, plan, rule, pipeline.endpoints, stop=stop, show=shown_progress)

@@ -116,7 +116,9 @@ def build_sensor(
         history = RunHistory(context.instance)
         with open_watch(endpoints) as watch:
             verdicts = {
-                look.stream: _judge(history, watch, look, streams[look.stream])
+                look.stream: _judge(
+                    history, watch, look, streams[look.stream], endpoints.kafka.reader
+                )
                 for look in watch.look_at_all(streams)
             }
         verdicts = {name: verdicts[name] for name in streams}
@@ -187,7 +189,9 @@ def load_request(stream: str, lanes: int = 1) -> dg.RunRequest:
     )
 
 
-def _judge(history: RunHistory, watch: Watch, look: StreamLook, stream: StreamSettings) -> Verdict:
+def _judge(
+    history: RunHistory, watch: Watch, look: StreamLook, stream: StreamSettings, reader: str
+) -> Verdict:
     if look.trouble or look.paused:
         return Verdict(look, hold=str(look))
     try:
@@ -203,7 +207,7 @@ def _judge(history: RunHistory, watch: Watch, look: StreamLook, stream: StreamSe
     if wait > 0:
         again = f"{look}, but the last run failed; trying again in {math.ceil(wait)} s"
         return Verdict(look, hold=again)
-    lanes = len(build_rule(stream, _STEPS_RECORDS).choose(look.backlog))
+    lanes = len(build_rule(stream, reader, _STEPS_RECORDS).choose(look.backlog))
     return Verdict(look, failed=failures.number > 0, lanes=max(1, lanes))
 
 

@@ -606,7 +606,8 @@ class StreamSettings(Settings):
     max_lanes: Lanes = Field(
         None,
         description="processes that may load it side by side, each some of its partitions, where "
-        "the backlog is worth it; never more than there are cores; auto: 4 at most",
+        "the backlog is worth it; never more than there are cores; auto: 4 at most, and one for "
+        "each two cores with reader confluent",
         json_schema_extra={"default": "auto"},
     )
     dead_letters: DeadLetterSettings = Field(

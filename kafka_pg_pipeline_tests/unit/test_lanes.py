@@ -1,13 +1,16 @@
 """How a backlog is spread over lanes, and how many of them are worth it."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kafka_pg_pipeline.assembly import lanes as assembly_lanes
 from kafka_pg_pipeline.domain.batches import BatchCounts
 from kafka_pg_pipeline.domain.lanes import LaneRule, exactly, find_longest, spread
 from kafka_pg_pipeline.domain.offsets import OffsetRange
 from kafka_pg_pipeline.domain.pauses import Pause
 from kafka_pg_pipeline.domain.reports import LoadReport, Outcome, PartitionTotals, sum_lanes
+from kafka_pg_pipeline.settings.models import StreamSettings
 
 BACKLOGS = st.dictionaries(st.integers(0, 200), st.integers(0, 10**7), max_size=40)
 
@@ -71,3 +74,27 @@ def test_lanes_together_are_one_load() -> None:
 
 def _fields(report: LoadReport) -> dict[str, object]:
     return {name: getattr(report, name) for name in report.__slots__}
+
+
+@pytest.mark.parametrize(
+    ("reader", "max_lanes", "cores", "most"),
+    [
+        ("kafka-python", None, 2, 2),
+        ("kafka-python", None, 16, 4),
+        ("kafka-python", 8, 16, 8),
+        ("kafka-python", 8, 2, 2),
+        ("confluent", None, 1, 1),
+        ("confluent", None, 2, 1),
+        ("confluent", None, 4, 2),
+        ("confluent", None, 16, 4),
+        ("confluent", 2, 2, 2),
+    ],
+)
+def test_lanes_are_bounded_by_the_setting_and_by_the_cores_that_a_lane_keeps_busy(
+    reader: str, max_lanes: int | None, cores: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(assembly_lanes, "_count_cores", lambda: cores)
+    stream = StreamSettings(topic="t", table="public.t", max_lanes=max_lanes)
+    rule = assembly_lanes.build_rule(stream, reader, start_up=10)
+    assert rule == LaneRule(most, 10)
+    assert len(rule.choose(dict.fromkeys(range(40), 1000))) == most
