@@ -116,7 +116,8 @@ def test_over_budget_nothing_lands_and_nothing_moves(bench: Bench) -> None:
     bench.produce([{"id": 1}])
     bench.load()
     positions = bench.positions()
-    bench.produce([{"id": number} for number in range(200)] + [b"broken"] * 6)
+    values: list[Any] = [{"id": number} for number in range(200)]
+    bench.produce([*values, *[b"broken"] * 6], partition=one_partition)
     with pytest.raises(DeadLetterBudgetError, match="6 or more records of one batch"):
         bench.load()
     assert (bench.count(), bench.positions()) == (1, positions)
@@ -126,7 +127,7 @@ def test_over_budget_nothing_lands_and_nothing_moves(bench: Bench) -> None:
 def test_a_share_over_budget_counts_what_postgresql_rejects_too(bench: Bench) -> None:
     bench.create_topic()
     bench.query("CREATE TABLE {table} (id uuid, kafka_partition integer, kafka_offset bigint)")
-    bench.produce([{"id": "no uuid"} for _ in range(150)])
+    bench.produce([{"id": "no uuid"} for _ in range(150)], partition=one_partition)
     with pytest.raises(DeadLetterBudgetError):
         bench.load()
     assert bench.count() == 0
@@ -138,7 +139,7 @@ def test_a_missing_right_is_no_records_fault(bench: Bench) -> None:
     bench.produce([{"id": 1}])
     bench.load()
     positions = bench.positions()
-    bench.produce([{"id": 2}, b"broken", {"id": "abc"}])
+    bench.produce([{"id": 2}, b"broken", {"id": "abc"}], partition=one_partition)
     role = f"r_{bench.name}"
     schema, pipeline = bench.stream.table.partition(".")[0], bench.endpoints.postgres.schema_name
     bench.query(f"CREATE ROLE {role} LOGIN PASSWORD 'secret'")
@@ -189,9 +190,9 @@ def test_rounds_of_one_run_share_its_budget(bench: Bench) -> None:
 def test_the_next_run_counts_anew(bench: Bench) -> None:
     bench = bench.with_stream(dead_letters=DeadLetterSettings(max_run_records=2))
     bench.create_topic()
-    for _ in range(3):
+    for number in range(3):
         bench.produce([b"broken"] * 2 + [{"id": 1}])
-        assert bench.load().counts.dead == 2
+        assert bench.load(run_id=f"run {number}").counts.dead == 2
     bench.assert_exactly_once()
 
 

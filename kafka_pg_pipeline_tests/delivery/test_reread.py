@@ -98,6 +98,7 @@ def test_a_load_without_a_rejected_row_reads_nothing_twice(
         "CREATE TABLE {table} (id integer PRIMARY KEY,"
         " kafka_partition integer, kafka_offset bigint)"
     )
-    bench.produce([*({"id": number % 50} for number in range(300)), b"{broken"])
+    values = [*({"id": number % 50} for number in range(300)), b"{broken"]
+    bench.produce(values, partition=lambda _: 0)
     report = bench.load()
     assert (report.counts.rows, report.counts.superseded, report.counts.dead) == (50, 250, 1)

@@ -1,6 +1,7 @@
 """How often a load waits for PostgreSQL, which may be far away."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import psycopg2
@@ -20,6 +21,12 @@ ROWS = 20
 def proxy(bench: Bench, make_proxy: Callable[[str, int], Proxy]) -> Proxy:
     server = bench.endpoints.postgres
     return make_proxy(str(server.host), server.port)
+
+
+@pytest.fixture
+def bench(bench: Bench) -> Bench:
+    """What one loader waits for; to look whether lanes pay is one round trip more."""
+    return replace(bench, lanes=1)
 
 
 def count_round_trips(bench: Bench, proxy: Proxy, batches: int) -> int:
