@@ -82,7 +82,8 @@ class Rereading:
         try:
             before, watch = span.start, StallWatch(self._clock)
             while before < span.stop:
-                runs = reader.poll(max_records=POLL_RECORDS, timeout_seconds=POLL_SECONDS)
+                most = min(POLL_RECORDS, span.stop - before)
+                runs = reader.poll(max_records=most, timeout_seconds=POLL_SECONDS)
                 found.update((record.offset, record) for record in runs.get(partition, ()))
                 position = reader.position(partition)
                 if watch.is_stalled(moved=position != before):
