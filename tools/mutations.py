@@ -182,16 +182,31 @@ MUTATIONS = (
         ),
     ),
     Mutation(
-        "reread-from-whatever-topic",
-        (Edit(_REREAD, "            self._check_topic()\n", ""),),
+        "reread-without-a-look-at-the-last-record",
+        (Edit(_REREAD, "again is None or fingerprint(again) != fingerprint(last)", "False"),),
         (
             f"{_REREAD_FAULTS}::test_a_topic_made_anew_before_a_record_is_read_again_gives_no"
             "_dead_letter",
         ),
     ),
     Mutation(
+        "another-id-than-the-rows-have",
+        (
+            Edit(
+                "kafka_pg_pipeline/adapters/postgres/writer.py",
+                "            batch,\n            chunks=",
+                "            batch,\n            batch_id=__import__('uuid').uuid4(),\n"
+                "            chunks=",
+            ),
+        ),
+        (
+            "kafka_pg_pipeline_tests/delivery/test_reread.py::test_rows_beside_a_rejected_one_have"
+            "_the_id_that_the_ledger_has",
+        ),
+    ),
+    Mutation(
         "reread-from-an-offset-too-far",
-        (Edit(_REREAD, "{partition: span.start}", "{partition: span.start + 1}"),),
+        (Edit(_REREAD, "{partition: min(offsets)", "{partition: min(offsets) + 1"),),
         ("kafka_pg_pipeline_tests/delivery/test_reread.py",),
     ),
     Mutation(

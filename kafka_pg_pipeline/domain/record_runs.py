@@ -2,6 +2,7 @@
 
 from abc import abstractmethod
 from bisect import bisect_left, bisect_right
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain
 from operator import attrgetter
@@ -27,6 +28,9 @@ class RecordRun(Sequence[Record]):
     @abstractmethod
     def part(self, places: slice) -> "RecordRun":
         """Some of the records: those of a slice without a step."""
+
+    def expect(self, indexes: Sequence[int]) -> None:
+        """To be told which records will be asked for, where some are; the rest may be as well."""
 
     @abstractmethod
     def column(self, attribute: str) -> list[Any]:
@@ -86,6 +90,15 @@ class JoinedRecords(RecordRun):
             before = self._start(number)
             parts.append(run[max(start - before, 0) : max(end - before, 0)])
         return JoinedRecords(parts)
+
+    def expect(self, indexes: Sequence[int]) -> None:
+        """See ``RecordRun``."""
+        by_run = defaultdict(list)
+        for index in indexes:
+            number = bisect_right(self._ends, index)
+            by_run[number].append(index - self._start(number))
+        for number, places in by_run.items():
+            self._runs[number].expect(places)
 
     def column(self, attribute: str) -> list[Any]:
         """That attribute of each record."""

@@ -8,7 +8,7 @@ new round, from what the database then says.
 import logging
 import random
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -43,7 +43,6 @@ from kafka_pg_pipeline.pipeline.handover import quick_handover
 from kafka_pg_pipeline.pipeline.overlap import run_ahead
 from kafka_pg_pipeline.pipeline.plan import place_new_partitions
 from kafka_pg_pipeline.pipeline.read import BatchReading
-from kafka_pg_pipeline.pipeline.reread import Rereading
 from kafka_pg_pipeline.pipeline.sample import read_sample
 from kafka_pg_pipeline.pipeline.shape import RowShape, shape_of
 from kafka_pg_pipeline.pipeline.stopping import StopRule, UntilLeft
@@ -360,7 +359,6 @@ class StreamLoader:
             plans,
             stream=self._name,
             open_reader=self._ports.open_reader,
-            rereading=partial(self._start_rereading, plans),
             encoder=encoder,
             limits=self._stream.batch,
             rows=run.rows,
@@ -403,19 +401,10 @@ class StreamLoader:
         """
         batch = replace(sent.batch, rejected_before=run.rejected)
         with _noting_time(run.rows, batch, sent.seconds):
-            self._check_topic([piece.position for piece in batch.slices])
+            found = self._ports.inspector.fetch_identity(self._stream.topic)
+            for piece in batch.slices:
+                self._check_identity(piece.position, found)
             return writer.write(batch)
-
-    def _start_rereading(self, plans: tuple[PartitionPlan, ...]) -> Rereading:
-        positions = [plan.position for plan in plans]
-        check_topic = partial(self._check_topic, positions)
-        return Rereading(self._stream.topic, self._ports.open_reader, check_topic)
-
-    def _check_topic(self, positions: Iterable[Position]) -> None:
-        """Insist that the topic is still the one that these positions are of."""
-        found = self._ports.inspector.fetch_identity(self._stream.topic)
-        for position in positions:
-            self._check_identity(position, found)
 
     def _face_gap(self, run: _Run) -> None:
         """Retention overtook the run: raise with the lost range, or let the next round note it."""

@@ -151,7 +151,6 @@ class BatchReading:
         *,
         stream: str,
         open_reader: ReaderFactory,
-        rereading: Callable[[], Rereading],
         encoder: RowEncoder,
         limits: BatchSettings,
         rows: BatchRows,
@@ -162,7 +161,6 @@ class BatchReading:
         self._topic = topic
         self._progress = {plan.partition: _Progress(plan, topic, stream) for plan in plans}
         self._open_reader = open_reader
-        self._rereading = rereading
         self._encoder = encoder
         self._limits = limits
         self._rows = rows
@@ -210,7 +208,7 @@ class BatchReading:
             reader.close()
 
     def _start_batch(self) -> BatchBuilder:
-        return self._encoder.start_batch(self._rereading().forget)
+        return self._encoder.start_batch(Rereading(self._topic, self._open_reader).forget)
 
     def _active(self) -> list[_Progress]:
         return [p for p in self._progress.values() if not p.finished and p.broken is None]

@@ -72,6 +72,37 @@ def test_a_topic_made_anew_before_a_record_is_read_again_gives_no_dead_letter(
     assert bench.query("SELECT count(*) FROM {table} WHERE id >= 1000") == [(0,)]
 
 
+def test_older_records_that_retention_removes_meanwhile_land_all_the_same(
+    bench: Bench, make_loaders: MakeLoaders
+) -> None:
+    """They are lines already: only the rejected record has to be there."""
+    bench = fill_with_one_bad(bench)  # 150 is 50 of partition 0
+    bench = bench.with_stream(batch=BatchSettings(max_rows=1000))
+    loaders = make_loaders(bench)
+    gate = loaders.gate()
+    loader = loaders.start(f"before_reread@1:{gate}")
+    gate.wait_reached()
+    delete_before(bench, partition=0, offset=40)
+    gate.open()
+    report = loader.finish()
+    assert (report["rows"], report["dead_letters"]) == (299, 1)
+
+
+def test_a_rival_that_commits_before_a_record_is_read_again_fences(
+    bench: Bench, make_loaders: MakeLoaders
+) -> None:
+    bench = fill_with_one_bad(bench)
+    loaders = make_loaders(bench)
+    gate = loaders.gate()
+    slow = loaders.start(f"before_reread@1:{gate}")
+    gate.wait_reached()
+    assert loaders.load()["dead_letters"] == 1
+    gate.open()
+    slow.finish()
+    assert "another loader moved first" in slow.said()
+    bench.assert_exactly_once()
+
+
 def test_a_broker_that_dies_before_a_record_is_read_again_loses_none(
     own_kafka: KafkaServer,
     own_kafka_settings: KafkaSettings,
@@ -89,6 +120,7 @@ def test_a_broker_that_dies_before_a_record_is_read_again_loses_none(
     gate.open()
     own_kafka.start()
     assert loader.wait() in (0, 1), loader.said()
+    assert "trying again" in loader.said()
     loaders.load()
     assert bench.count() == 299
     bench.assert_exactly_once()

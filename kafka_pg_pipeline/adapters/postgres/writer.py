@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, fields, replace
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import psycopg2
 from psycopg2.errorcodes import UNIQUE_VIOLATION
@@ -337,6 +337,8 @@ class PostgresWriter:
         most = self._budget.left(batch, len(letters))
         found = self._find_rejections(batch, most=most)
         for chunk, rejections in zip(batch.chunks, found, strict=True):
+            chunk.records.expect([rejection.index for rejection in rejections])
+        for chunk, rejections in zip(batch.chunks, found, strict=True):
             letters += [dead_letter(chunk, rejection) for rejection in rejections]
             chunks.append(without_rejections(chunk, rejections))
         if len(letters) == len(batch.dead_letters):
@@ -345,7 +347,6 @@ class PostgresWriter:
             )
         return replace(
             batch,
-            batch_id=uuid4(),
             chunks=tuple(chunk for chunk in chunks if chunk.lines),
             dead_letters=tuple(letters),
         )
