@@ -13,7 +13,8 @@ from functools import partial
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+import tenacity
+from confluent_kafka import Consumer, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewPartitions, NewTopic
 from psycopg2 import sql
 
@@ -119,9 +120,9 @@ class Bench:
             partitions = consumer.list_topics(self.stream.topic, 30).topics[self.stream.topic]
             pending = {}
             for number in partitions.partitions:
-                low, high = consumer.get_watermark_offsets(
-                    TopicPartition(self.stream.topic, number), 30
-                )
+                place = TopicPartition(self.stream.topic, number)
+                # The leader of a new topic may not know yet that it is the leader.
+                low, high = _patiently(consumer.get_watermark_offsets, place, 30)
                 if high > low:
                     pending[number] = high
             consumer.assign([TopicPartition(self.stream.topic, p, 0) for p in pending])
@@ -228,6 +229,14 @@ class Bench:
     def with_postgres(self, **changes: Any) -> "Bench":
         postgres = self.endpoints.postgres.model_copy(update=changes)
         return replace(self, endpoints=replace(self.endpoints, postgres=postgres))
+
+
+_patiently = tenacity.Retrying(
+    retry=tenacity.retry_if_exception_type(KafkaException),
+    stop=tenacity.stop_after_delay(30),
+    wait=tenacity.wait_fixed(0.1),
+    reraise=True,
+)
 
 
 def _encode(value: Any) -> bytes | None:
