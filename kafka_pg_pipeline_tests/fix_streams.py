@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import tenacity
@@ -225,6 +225,10 @@ class Bench:
 
     def with_stream(self, **changes: Any) -> "Bench":
         return replace(self, stream=self.stream.model_copy(update=changes))
+
+    def with_reader(self, reader: Literal["kafka-python", "confluent"]) -> "Bench":
+        kafka = self.endpoints.kafka.model_copy(update={"reader": reader})
+        return replace(self, endpoints=replace(self.endpoints, kafka=kafka))
 
     def with_postgres(self, **changes: Any) -> "Bench":
         postgres = self.endpoints.postgres.model_copy(update=changes)

@@ -27,12 +27,12 @@ class TransactionalProducer(Producer):
         self._bench = bench
         self._last_offset = -1
 
-    def fill(self, count: int) -> None:
-        """Produce records into partition 0 and wait for the acks."""
+    def fill(self, count: int, first: int = 1_000_000) -> None:
+        """Produce records, with ids from ``first`` on, into partition 0 and wait for the acks."""
         for number in range(count):
             self.produce(
                 self._bench.stream.topic,
-                b'{"id": %d}' % (1_000_000 + number),
+                b'{"id": %d}' % (first + number),
                 key=b"%d" % number,
                 partition=0,
                 on_delivery=self._note,

@@ -56,7 +56,7 @@ class Rereading:
 
     def expect(self, partition: int, offsets: Collection[int]) -> None:
         """To be told which records will be wanted, so that all of them are read at once."""
-        self._wanted[partition].update(offsets)
+        self._wanted[partition].update(offsets, [self._last[partition].offset])
 
     def read(self, partition: int, offset: int) -> Record:
         """A record that was forgotten.
@@ -72,7 +72,7 @@ class Rereading:
             self._wanted.clear()
         record = self._found.get((partition, offset))
         if record is None:
-            raise self._is_lost(partition, offset)
+            raise self._lost(partition, offset)
         return record
 
     def _read_wanted(self) -> Mapping[tuple[int, int], Record]:
@@ -87,19 +87,19 @@ class Rereading:
             last = self._last[partition]
             again = found.get((partition, last.offset))
             if again is None or fingerprint(again) != fingerprint(last):
-                raise self._is_lost(partition, last.offset)
+                raise self._lost(partition, last.offset)
         return found
 
     def _read_all(
         self, reader: RecordReader, positions: Mapping[int, int]
     ) -> Mapping[tuple[int, int], Record]:
-        """What is wanted, and the last records, of partitions that are read from there on."""
+        """What is wanted of partitions that are read from there on."""
         found: dict[tuple[int, int], Record] = {}
         watch = StallWatch(self._clock)
         while positions:
             runs = reader.poll(max_records=POLL_RECORDS, timeout_seconds=POLL_SECONDS)
             for partition in positions.keys() & runs.keys():
-                wanted = self._wanted[partition] | {self._last[partition].offset}
+                wanted = self._wanted[partition]
                 chosen = (record for record in runs[partition] if record.offset in wanted)
                 found.update(((partition, record.offset), record) for record in chosen)
             reached = {partition: reader.position(partition) for partition in positions}
@@ -114,7 +114,7 @@ class Rereading:
                 reader.finish(partition)
         return found
 
-    def _is_lost(self, partition: int, offset: int) -> KafkaUnavailableError:
+    def _lost(self, partition: int, offset: int) -> KafkaUnavailableError:
         return KafkaUnavailableError(
             f"{self._topic}[{partition}]@{offset} was read a moment ago, and is gone or another "
             "record now, read again for a row that PostgreSQL rejects; nothing was moved, a later "

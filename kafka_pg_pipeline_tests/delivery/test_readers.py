@@ -1,8 +1,6 @@
 """Readers in turn: what one client has read, the other one goes on behind."""
 
 import sys
-from dataclasses import replace
-from typing import Literal
 
 import pytest
 from confluent_kafka import Producer
@@ -11,15 +9,10 @@ from kafka_pg_pipeline.errors import ConfigurationError
 from kafka_pg_pipeline_tests.fix_streams import Bench
 
 
-def read_by(bench: Bench, reader: Literal["kafka-python", "confluent"]) -> Bench:
-    kafka = bench.endpoints.kafka.model_copy(update={"reader": reader})
-    return replace(bench, endpoints=replace(bench.endpoints, kafka=kafka))
-
-
 def test_switching_readers_between_runs_loses_and_doubles_nothing(bench: Bench) -> None:
     """With aborted data and control records between the runs, and at the end."""
     bench.create_topic()
-    in_python, fast = read_by(bench, "kafka-python"), read_by(bench, "confluent")
+    in_python, fast = bench.with_reader("kafka-python"), bench.with_reader("confluent")
     for turn in range(4):
         produce_in_transactions(bench, first=turn * 1000)
         for loading in (in_python, fast):
@@ -56,4 +49,4 @@ def test_a_reader_whose_client_is_not_installed_names_its_extra(
         monkeypatch.delitem(sys.modules, f"kafka_pg_pipeline.adapters.kafka.{module}", False)
     cure = r"kafka.reader: confluent needs confluent_kafka.*'kafka-pg-pipeline\[fast\]'"
     with pytest.raises(ConfigurationError, match=cure):
-        read_by(bench, "confluent").load()
+        bench.with_reader("confluent").load()

@@ -1,16 +1,15 @@
 """Rejected records are read again: the dead letter is the record, whichever client reads."""
 
-from dataclasses import replace
 from typing import Literal
 
 import pytest
-from confluent_kafka import Producer
 
 from kafka_pg_pipeline.domain.tables import MetadataField
 from kafka_pg_pipeline.pipeline.reread import Rereading
 from kafka_pg_pipeline.settings.models import BatchSettings
 from kafka_pg_pipeline_tests.encoding import FakeRecord
 from kafka_pg_pipeline_tests.fix_streams import OFFSET_COLUMNS, Bench
+from kafka_pg_pipeline_tests.topics import TransactionalProducer
 
 BAD = {0, 7, 8, 700, 1499}
 
@@ -41,10 +40,7 @@ def test_a_dead_letter_that_was_read_again_is_the_whole_record(
     mode: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    kafka = bench.endpoints.kafka.model_copy(update={"reader": reader})
-    bench = replace(bench, endpoints=replace(bench.endpoints, kafka=kafka)).with_stream(
-        batch=BatchSettings(max_rows=400), mode=mode
-    )
+    bench = bench.with_reader(reader).with_stream(batch=BatchSettings(max_rows=400), mode=mode)
     if mode == "upsert":
         bench = bench.with_stream(key=["id"])
     bench.create_topic()
@@ -110,22 +106,17 @@ def test_a_load_without_a_rejected_row_reads_nothing_twice(
 def test_records_are_read_again_across_aborted_ones_and_markers(
     bench: Bench, reader: Literal["kafka-python", "confluent"]
 ) -> None:
-    kafka = bench.endpoints.kafka.model_copy(update={"reader": reader})
-    bench = replace(bench, endpoints=replace(bench.endpoints, kafka=kafka))
+    bench = bench.with_reader(reader)
     bench.create_topic()
     bench.query(
         "CREATE TABLE {table} (id integer CHECK (id NOT IN (4, 40, 84)),"
         " kafka_partition integer, kafka_offset bigint)"
     )
-    producer = Producer(
-        {"bootstrap.servers": bench.bootstrap_servers, "transactional.id": bench.name}
-    )
+    producer = TransactionalProducer(bench)
     producer.init_transactions(30)
     for first in range(0, 90, 10):
         producer.begin_transaction()
-        for number in range(first, first + 10):
-            producer.produce(bench.stream.topic, b'{"id": %d}' % number, partition=0)
-        assert producer.flush(30) == 0
+        producer.fill(10, first)
         (producer.abort_transaction if first % 20 else producer.commit_transaction)()
     report = bench.load()
     assert (report.counts.rows, report.counts.dead) == (47, 3)

@@ -106,6 +106,13 @@ class Loaders:
     def start(self, failpoint: str | None = None, *options: str) -> Loader:
         return self._start(failpoint, "load", "--json", *options, self._bench.name)
 
+    def hold(self, place: str, *options: str) -> tuple[Loader, Gate]:
+        """A loader that waits at the failpoint until the gate is opened."""
+        gate = self.gate()
+        loader = self.start(f"{place}:{gate}", *options)
+        gate.wait_reached()
+        return loader, gate
+
     def replay(self, failpoint: str | None = None, *options: str) -> Loader:
         """Replay all dead letters, in a process of its own."""
         command = ("dead-letters", "replay", self._bench.name, "--all", "--json", *options)

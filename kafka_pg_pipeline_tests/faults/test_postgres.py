@@ -85,9 +85,7 @@ def restart_at(
 ) -> None:
     place, _, turn = failpoint.partition("@")
     loaders = make_loaders(bench)
-    gate = loaders.gate()
-    loader = loaders.start(f"{place}@{turn or 1}:{gate}")
-    gate.wait_reached()
+    loader, gate = loaders.hold(f"{place}@{turn or 1}")
     server.restart(mode)
     gate.open()
     assert loader.finish()["rows"] == 1000
@@ -193,9 +191,7 @@ def test_a_backend_that_freezes_while_rejected_rows_are_searched_is_given_up(
     bench = frail_bench.with_postgres(statement_timeout_seconds=1.0)
     bench.query("ALTER TABLE {table} ADD CHECK (id <> 1500)")
     loaders = make_loaders(bench).impatient()
-    gate = loaders.gate()
-    loader = loaders.start(f"before_search@1:{gate}")
-    gate.wait_reached()
+    loader, gate = loaders.hold("before_search@1")
     backends = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE %s"
     frozen = bench.query(backends, f"%{bench.name}%")
     for (pid,) in frozen:
@@ -271,9 +267,7 @@ def test_a_stuck_commit_is_waited_for_by_the_lock_not_by_a_look(
     """Row 7: a plain SELECT would read the old position while the commit is on its way."""
     bench = frail_bench.with_postgres(lock_timeout_seconds=0.5)
     loaders = make_loaders(bench)
-    gate = loaders.gate()
-    loader = loaders.start(f"before_commit@1:{gate}")
-    gate.wait_reached()
+    loader, gate = loaders.hold("before_commit@1")
     log = frail_postgres.log_path
     log_start = log.stat().st_size
     with session_of(bench) as cursor, no_standby_answers(cursor):
@@ -400,9 +394,7 @@ def test_a_position_held_for_good_fails_the_run_in_time(
 def test_a_deadlock_is_tried_again(loaded_bench: Bench, make_loaders: MakeLoaders) -> None:
     """The loader holds the table and wants the positions, the rival the other way round."""
     loaders = make_loaders(loaded_bench)
-    gate = loaders.gate()
-    loader = loaders.start(f"after_copy@1:{gate}")
-    gate.wait_reached()
+    loader, gate = loaders.hold("after_copy@1")
     schema = loaded_bench.endpoints.postgres.schema_name
     with session_of(loaded_bench) as cursor:
         cursor.execute("SET deadlock_timeout = '20s'")  # the loader is to be the victim

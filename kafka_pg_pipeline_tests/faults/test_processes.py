@@ -212,9 +212,7 @@ def test_a_rival_that_commits_while_rejected_rows_are_searched_is_no_alarm(
     )
     bench.produce([{"id": number} for number in range(200)])
     loaders = make_loaders(bench)
-    gate = loaders.gate()
-    slow = loaders.start(f"before_search@1:{gate}")
-    gate.wait_reached()
+    slow, gate = loaders.hold("before_search@1")
     assert loaders.load()["dead_letters"] == 1
     gate.open()
     report = slow.finish()
