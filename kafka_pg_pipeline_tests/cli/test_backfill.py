@@ -2,7 +2,6 @@
 
 import pytest
 
-from kafka_pg_pipeline.domain.batches import WriteResult
 from kafka_pg_pipeline.errors import PausedError
 from kafka_pg_pipeline.settings.models import BatchSettings
 from kafka_pg_pipeline_tests.backfilling import (
@@ -17,6 +16,7 @@ from kafka_pg_pipeline_tests.backfilling import (
 )
 from kafka_pg_pipeline_tests.cli.conftest import CommandLine
 from kafka_pg_pipeline_tests.fix_streams import Bench
+from kafka_pg_pipeline_tests.operators import OPERATOR, acting_beside
 
 DAY = [f"{day:%Y-%m-%d}" for day in DAYS]
 NARROW = "CREATE TABLE {table} (id integer, kafka_partition integer, kafka_offset bigint)"
@@ -105,14 +105,14 @@ def test_a_paused_stream_is_not_backfilled_either(command_line: CommandLine, pas
 
 
 def test_a_pause_ends_a_backfill_that_runs(past: Bench) -> None:
-    def pause(_: WriteResult) -> None:
-        with past.session("operator") as session:
+    def pause() -> None:
+        with past.session(OPERATOR) as session:
             session.moves.pause("ask Ada")
 
-    with pytest.raises(PausedError, match="ask Ada"):
-        backfill(past, DAYS[0], DAYS[2], listener=pause)
+    with acting_beside(past, pause) as listener, pytest.raises(PausedError, match="ask Ada"):
+        backfill(past, DAYS[0], DAYS[2], listener=listener)
     landed = past.count()
-    assert 0 < landed <= 50
+    assert 0 < landed < len(ids_between(past, DAYS[0], DAYS[2]))
     with past.session("operator") as session:
         session.moves.resume()
     assert backfill(past, DAYS[0], DAYS[2]).counts.rows + landed == past.count()

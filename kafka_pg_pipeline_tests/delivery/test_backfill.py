@@ -30,6 +30,7 @@ from kafka_pg_pipeline_tests.backfilling import (
 from kafka_pg_pipeline_tests.delivery.test_check_in import grow
 from kafka_pg_pipeline_tests.encoding import FakeRecord
 from kafka_pg_pipeline_tests.fix_streams import Bench
+from kafka_pg_pipeline_tests.operators import OPERATOR, acting_beside
 from kafka_pg_pipeline_tests.topics import delete_before, recreate
 
 UPSERT: Mapping[str, Any] = {
@@ -100,7 +101,7 @@ WEEK = (DAYS[0] - timedelta(days=2), DAYS[4] + timedelta(days=2))
 
 
 def reset(bench: Bench, offset: int, **options: bool) -> None:
-    with bench.session("operator") as session:
+    with bench.session(OPERATOR) as session:
         moves.reset(session, str(offset), rehearsal=False, **{"allow_duplicates": False, **options})
 
 
@@ -135,11 +136,8 @@ def test_a_move_back_takes_what_it_will_load_from_the_windows(bench: Bench, back
     middle = DAYS[2]
     assert backfill(bench, WEEK[0], middle).lag_after == 0
 
-    def move(result: WriteResult) -> None:
-        if bench.positions()[0] == 200:
-            reset(bench, back_to)
-
-    report = backfill(bench, middle, WEEK[1], listener=move)
+    with acting_beside(bench, lambda: reset(bench, back_to)) as listener:
+        report = backfill(bench, middle, WEEK[1], listener=listener)
     assert report.lag_after == 0
     assert bench.positions() == dict.fromkeys(range(3), back_to)
     assert bench.load().counts.rows == 600 - 3 * back_to
@@ -304,13 +302,16 @@ def test_a_window_ends_where_its_topic_is_accepted_anew(bench: Bench) -> None:
     bench.load()
     side = beside(bench, "past")
 
-    def accept(_: WriteResult) -> None:
-        with bench.session("operator") as session:
+    def accept() -> None:
+        with bench.session(OPERATOR) as session:
             moves.accept_topic(session, same_topic=True, rehearsal=False)
 
-    with pytest.raises(IncarnationChangedError, match="accepted anew"):
-        backfill(bench, *WEEK, into=side.stream.table, listener=accept)
-    assert 0 < len(ids_in(side)) <= 20
+    with (
+        acting_beside(bench, accept) as listener,
+        pytest.raises(IncarnationChangedError, match="accepted anew"),
+    ):
+        backfill(bench, *WEEK, into=side.stream.table, listener=listener)
+    assert 0 < len(ids_in(side)) <= 100
     assert backfill(bench, *WEEK, into=side.stream.table).counts.rows == 200
     assert [done for _, done in windows(bench)] == [False, True]
 
@@ -321,15 +322,18 @@ def test_a_run_ends_whose_window_is_forgotten(bench: Bench) -> None:
     produce_days(bench, 190)
     side = beside(bench, "past")
 
-    def forget(_: WriteResult) -> None:
-        with bench.session("operator") as session:
+    def forget() -> None:
+        with bench.session(OPERATOR) as session:
             [(name, _done)] = windows(bench)
             assert session.backfills.forget(name, rehearsal=False)
 
-    with pytest.raises(ConfigurationError, match="was forgotten"):
-        backfill(bench, *WEEK, into=side.stream.table, listener=forget)
+    with (
+        acting_beside(bench, forget) as listener,
+        pytest.raises(ConfigurationError, match="was forgotten"),
+    ):
+        backfill(bench, *WEEK, into=side.stream.table, listener=listener)
     landed = len(ids_in(side))
-    assert 0 < landed <= 20
+    assert 0 < landed <= 100
     report = backfill(bench, *WEEK, into=side.stream.table)
     assert (report.counts.rows, report.counts.ignored) == (200 - landed, landed)
     assert bench.findings() == []

@@ -92,7 +92,7 @@ class OperatorMoves:
 
         """
         with self._primary.transaction(
-            "move the positions", rehearsal=rehearsal, statements=1 + 2 * len(next_offsets)
+            "move the positions", rehearsal=rehearsal, statements=2 + 2 * len(next_offsets)
         ) as cursor:
             states = self._lock(cursor)
             unknown = sorted(set(next_offsets) - set(states))
@@ -106,6 +106,9 @@ class OperatorMoves:
                 for partition, after in sorted(next_offsets.items())
             )
             if self._mode.mode is Mode.APPEND:
+                if any(move.is_back for move in moves):
+                    # A window's batch that lands just now would escape what follows.
+                    cursor.execute(self._moves["lock_windows"], self._key)
                 if not allow_duplicates:
                     moves = self._delete_rows(cursor, moves, states, target)
                 self._lower_windows(cursor, moves)
@@ -302,7 +305,6 @@ class OperatorMoves:
         back = {move.partition: move.after for move in moves if move.is_back}
         if not back:
             return
-        cursor.execute(self._moves["lock_windows"], self._key)
         cursor.execute(
             self._backfills["lower"],
             {
