@@ -14,10 +14,10 @@ from kafka_pg_pipeline.domain.letters import (
     StoredRecord,
 )
 from kafka_pg_pipeline.domain.offsets import Position, TopicIdentity, TopicSnapshot
-from kafka_pg_pipeline.domain.pauses import Pause
 from kafka_pg_pipeline.domain.record_runs import RecordRun
 from kafka_pg_pipeline.domain.schemas import RegisteredSchema
 from kafka_pg_pipeline.domain.services import AccessRule, Service, ServiceTopic, ServiceUser
+from kafka_pg_pipeline.domain.standing import Standing
 from kafka_pg_pipeline.domain.tables import Column, Evolved, TargetTable
 
 
@@ -115,15 +115,10 @@ class PositionStore(Protocol):
     def fetch_positions(self) -> tuple[Position, ...]:
         """All positions of the stream's topic, ascending by partition, without a lock."""
 
-    def fetch_pause(self) -> Pause | None:
-        """The stream's pause, None where nobody has paused it.
+    def fetch_standing(self) -> Standing:
+        """The positions and the pause, as they are at one moment."""
 
-        Ask after the positions were read: one that is set in between raises their epoch.
-        """
-
-    def check_in(
-        self, snapshot: TopicSnapshot, start_offsets: Mapping[int, int]
-    ) -> tuple[Position, ...]:
+    def check_in(self, snapshot: TopicSnapshot, start_offsets: Mapping[int, int]) -> Standing:
         """Add positions for partitions that have none, in one transaction; return all.
 
         ``start_offsets`` count where the stream has no position at all. Where it has some by now,
@@ -143,11 +138,11 @@ class PositionStore(Protocol):
 class BatchWriter(Protocol):
     """Writes a batch in one transaction: rows, dead letters, gaps, ledger and positions."""
 
-    def connect(self) -> None:
-        """Open what the first batch needs before it is there; what fails here fails again then."""
+    def connect(self, batches: int) -> None:
+        """Begin to open what so many batches need; what fails here fails again when they come."""
 
     def send(self, batch: EncodedBatch) -> None:
-        """Begin with a batch before its turn, while another thread writes the one before.
+        """Begin with a batch before its turn, while another one is written; does not wait.
 
         It is seen by nobody until it is written, and gone if it never is. At most one batch may
         be ahead of the one that is being written.
@@ -161,7 +156,7 @@ class BatchWriter(Protocol):
         """
 
     def close(self) -> None:
-        """Release the connection; safe to call twice."""
+        """End what is ahead and release the connections; safe to call twice."""
 
 
 class ProgressListener(Protocol):

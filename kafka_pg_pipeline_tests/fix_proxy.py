@@ -10,7 +10,7 @@ from enum import Enum
 import pytest
 
 # The simple-query message that psycopg2 sends for COMMIT: type byte, length, text, NUL.
-_COMMIT = b"Q\x00\x00\x00\x0bCOMMIT\x00"
+_COMMIT = b"COMMIT\0"
 _COPY = b"FROM STDIN"
 _GOODBYE = b"X\x00\x00\x00\x04"
 _PIECE_BYTES = 65536

@@ -24,6 +24,8 @@ ROOT = Path(__file__).resolve().parents[1]
 LIMIT_SECONDS = 600
 _PARTS = ["kafka_pg_pipeline", "kafka_pg_pipeline_tests", "conftest.py", "pyproject.toml"]
 _WRITER = "kafka_pg_pipeline/adapters/postgres/writer.py"
+_BATCH_POSITIONS = "kafka_pg_pipeline/adapters/postgres/batch_positions.py"
+_AHEAD = "kafka_pg_pipeline/adapters/postgres/ahead.py"
 _COMMIT = "kafka_pg_pipeline/adapters/postgres/commit.py"
 _POSITIONS = "kafka_pg_pipeline/sql/positions.sql"
 _PLANNING = "kafka_pg_pipeline/domain/planning.py"
@@ -36,6 +38,7 @@ _MOVES = "kafka_pg_pipeline/adapters/postgres/moves.py"
 _LETTERS = "kafka_pg_pipeline/sql/letters.sql"
 _REPLAYER = "kafka_pg_pipeline/adapters/postgres/replay.py"
 _COPIER = "kafka_pg_pipeline/pipeline/copy_letters.py"
+_SENDING = "kafka_pg_pipeline_tests/delivery/test_sending.py"
 _PROCESSES = "kafka_pg_pipeline_tests/faults/test_processes.py"
 _POSTGRES = "kafka_pg_pipeline_tests/faults/test_postgres.py"
 _LOG = "kafka_pg_pipeline_tests/delivery/test_log.py"
@@ -81,36 +84,26 @@ _KEYS = "kafka_pg_pipeline_tests/delivery/test_keys.py"
 _DEBEZIUM = "kafka_pg_pipeline_tests/delivery/test_debezium.py"
 _PAUSE = "kafka_pg_pipeline_tests/recovery/test_pause.py"
 _BROKEN_BATCH = "kafka_pg_pipeline_tests/recovery/test_broken_batch.py"
-_COMPARE_IN_LOCK = Edit(
-    _WRITER,
-    """        if cursor.fetchall() != _expected(batch):
-            raise _Fenced
-        failpoints.reach("after_lock")""",
-    """        cursor.fetchall()
-        failpoints.reach("after_lock")""",
-)
-_COMPARE_IN_UPDATE = Edit(
+_NO_COMPARISON = Edit(
     _POSITIONS,
-    """      AND state.next_offset = slice.start_offset
-      AND state.epoch = slice.epoch
-      AND state.topic_id IS NOT DISTINCT FROM slice.topic_id
+    """        WHEN state.next_offset = slice.start_offset
+         AND state.epoch = slice.epoch
+         AND state.topic_id IS NOT DISTINCT FROM slice.topic_id
+        THEN slice.next_offset
 """,
-    "",
+    "        WHEN true THEN slice.next_offset\n",
 )
 
 MUTATIONS = (
     Mutation(
         "no-compare-and-swap",
         (
-            _COMPARE_IN_LOCK,
-            _COMPARE_IN_UPDATE,
+            _NO_COMPARISON,
             # Else the ledger's unique key stands in for the comparison.
             Edit(
-                _WRITER,
-                """            return cursor.fetchall() != _expected(batch)
-""",
-                """            return False
-""",
+                _BATCH_POSITIONS,
+                "        return cursor.fetchall() != _expected(batch)\n",
+                "        return False\n",
             ),
         ),
         (
@@ -120,7 +113,7 @@ MUTATIONS = (
     ),
     Mutation(
         "no-compare-and-swap-but-the-ledger-key",
-        (_COMPARE_IN_LOCK, _COMPARE_IN_UPDATE),
+        (_NO_COMPARISON, Edit(_POSITIONS, "\n AND state.epoch = slice.epoch\n", "\n")),
         (f"{_PROCESSES}::test_what_an_operator_skipped_is_not_loaded_by_a_zombie",),
     ),
     Mutation(
@@ -128,14 +121,13 @@ MUTATIONS = (
         (
             Edit(
                 _WRITER,
-                """            lambda cursor: self._path.send(cursor, batch),
-            lambda cursor: stage_dead_letters(cursor, self._statements, batch),
-        ]
+                """            self._path.send(cursor, batch)
 """,
-                """            lambda cursor: self._lock_positions(cursor, batch),
-            lambda cursor: self._path.send(cursor, batch),
-            lambda cursor: stage_dead_letters(cursor, self._statements, batch),
-        ]
+                """            cursor.defer(
+                self._statements["lock_positions"],
+                {**self._identity, "partitions": partitions_of(batch)},
+            )
+            self._path.send(cursor, batch)
 """,
             ),
         ),
@@ -144,16 +136,48 @@ MUTATIONS = (
     Mutation(
         "compare-without-epoch",
         (
-            Edit(_POSITIONS, "      AND state.epoch = slice.epoch\n", ""),
+            Edit(_POSITIONS, " AND state.epoch = slice.epoch\n", "\n", times=2),
             Edit(
                 _POSITIONS,
                 "SELECT partition, next_offset, epoch, topic_id\n",
                 "SELECT partition, next_offset, topic_id\n",
-                times=2,
             ),
-            Edit(_WRITER, "            piece.position.epoch,\n", ""),
+            Edit(_BATCH_POSITIONS, "            piece.position.epoch,\n", ""),
         ),
         (f"{_PROCESSES}::test_a_zombie_is_fenced_by_an_operator_alone",),
+    ),
+    Mutation(
+        "entries-for-positions-that-are-there",
+        (
+            Edit(
+                _POSITIONS,
+                "LEFT JOIN {schema}.state AS state\n  ON",
+                "JOIN {schema}.state AS state\n  ON",
+            ),
+        ),
+        (
+            "kafka_pg_pipeline_tests/delivery/test_backfill.py::test_a_run_ends_whose_window_is_forgotten",
+        ),
+    ),
+    Mutation(
+        "no-second-try-after-a-lock-that-came-too-late",
+        (Edit(_WRITER, "        except LockNotAvailable:\n", "        except Fenced:\n"),),
+        (_SENDING,),
+    ),
+    Mutation(
+        "another-partition-lands-before-the-commit",
+        (Edit(_WRITER, "behind=partitions_of(batch))", "behind=())"),),
+        (f"{_SENDING}::test_rows_of_another_partition_may_refer_to_the_batch_before",),
+    ),
+    Mutation(
+        "landed-while-the-outcome-is-looked-up",
+        (Edit(_WRITER, "                ahead.give_up_landing()", "                pass"),),
+        (f"{_SENDING}::test_a_batch_that_landed_does_not_hold_up_the_search_for_an_outcome",),
+    ),
+    Mutation(
+        "landing-goes-on-when-nobody-wants-it",
+        (Edit(_AHEAD, "            self.primary.cancel()\n", ""),),
+        (f"{_SENDING}::test_closing_ends_a_batch_that_lands",),
     ),
     Mutation(
         "outcome-by-plain-select",
@@ -403,6 +427,22 @@ ORDER BY id
         (f"{_DEBEZIUM}::test_source_and_target_are_equal_after_each_step[precise-DEFAULT]",),
     ),
     Mutation(
+        "reset-beside-a-batch-of-a-window",
+        (
+            Edit(
+                _MOVES,
+                """                    cursor.execute(self._moves["lock_windows"], self._key)
+                if not""",
+                """                    pass
+                if not""",
+            ),
+        ),
+        (
+            "kafka_pg_pipeline_tests/delivery/test_backfill.py::test_a_move_back_takes_what_it_will"
+            "_load_from_the_windows",
+        ),
+    ),
+    Mutation(
         "pause-without-a-new-epoch",
         (
             Edit(
@@ -418,8 +458,8 @@ ORDER BY id
         (
             Edit(
                 "kafka_pg_pipeline/adapters/postgres/positions.py",
-                """            if fetch_pause(cursor, self._statements, self._key) is not None:
-                return known
+                """            if standing.pause is not None:
+                return standing
 """,
                 "",
             ),
@@ -431,10 +471,15 @@ ORDER BY id
         (
             Edit(
                 _LOAD,
-                """            if self._is_paused(run):
-                return None
-        if run.lag_before""",
-                """        if run.lag_before""",
+                """        if standing.pause is None:
+            standing = self._check_in(run, standing)
+        if standing.pause is not None:
+""",
+                """        paused = standing.pause is not None
+        if not paused:
+            standing = self._check_in(run, standing)
+        if paused:
+""",
             ),
         ),
         (f"{_PAUSE}::test_a_pause_before_a_new_partition_checks_in_is_seen",),
@@ -567,7 +612,13 @@ ORDER BY id
     ),
     Mutation(
         "lanes-count-their-own-dead-letters",
-        (Edit(_WRITER, "            lambda cursor: self._check_runs(cursor, batch),\n", ""),),
+        (
+            Edit(
+                _WRITER,
+                "                self._check_runs(cursor, batch)\n",
+                "                pass\n",
+            ),
+        ),
         (f"{_LANES}::test_the_budget_of_a_run_is_one_for_all_lanes",),
     ),
     Mutation(

@@ -131,7 +131,11 @@ class LedgerEntry:
 
 @dataclass(frozen=True, slots=True)
 class WriteResult:
-    """What one attempt to write a batch did; ``entries`` is empty unless it committed."""
+    """What one attempt to write a batch did.
+
+    ``entries`` is empty unless it committed; ``seconds`` is how long its transaction was at work.
+    """
 
     status: WriteStatus
-    entries: tuple[LedgerEntry, ...] = field(default=())
+    entries: tuple[LedgerEntry, ...] = ()
+    seconds: float = 0.0

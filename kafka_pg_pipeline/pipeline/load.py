@@ -6,12 +6,15 @@ new round, from what the database then says.
 """
 
 import logging
+import math
 import random
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 import tenacity
 
@@ -27,6 +30,7 @@ from kafka_pg_pipeline.domain.planning import (
 )
 from kafka_pg_pipeline.domain.records import Record
 from kafka_pg_pipeline.domain.reports import LoadReport, Outcome, PartitionTotals, add_entries
+from kafka_pg_pipeline.domain.standing import Standing
 from kafka_pg_pipeline.domain.tables import TargetTable
 from kafka_pg_pipeline.errors import (
     ContentionError,
@@ -105,7 +109,10 @@ class Prepared:
 
 @dataclass
 class _Run:
-    """What one call of ``load`` has done so far."""
+    """What one call of ``load`` has done so far.
+
+    ``standing`` is what was read last, while nothing was done about it.
+    """
 
     plan: LoadPlan
     snapshot: TopicSnapshot
@@ -120,7 +127,7 @@ class _Run:
     gaps: int = 0
     lag_before: int | None = None
     untaken: frozenset[str] = frozenset()
-    pause: Pause | None = None
+    standing: Standing | None = None
     is_first: bool = False
 
     @property
@@ -128,20 +135,16 @@ class _Run:
         """Dead letters that were committed, those of earlier attempts included."""
         return self.rejected_before + sum(total.counts.dead for total in self.totals)
 
+    def take_standing(self) -> Standing | None:
+        standing, self.standing = self.standing, None
+        return standing
+
     def add(self, result: WriteResult) -> None:
         self.totals = add_entries(self.totals, result.entries)
         self.batches += 1
         if self.records_left is not None:
             visible = sum(len(e.offsets) - e.counts.absent for e in result.entries)
             self.records_left -= visible
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """A batch whose rows were sent, and how long that took."""
-
-    batch: EncodedBatch
-    seconds: float
 
 
 class StreamLoader:
@@ -182,18 +185,19 @@ class StreamLoader:
 
         rule = StopRule(stop, plan.max_seconds)
         retrying = self._retrying(run)
-        if not retrying(self._is_paused, run):
+        standing = run.standing = retrying(self._ports.positions.fetch_standing)
+        if standing.pause is None:
             self._ports.copy_letters()  # those of a run that ended before it could
             with rare_collection(), quick_handover():
                 retrying(self._load_rounds, run, rule, tell)
             run.warnings += self._ports.copy_letters()
-        positions = plan.select(self._ports.positions.fetch_positions())
-        lag_after = count_available(positions, run.snapshot)
+        standing = run.standing or retrying(self._ports.positions.fetch_standing)
+        lag_after = count_available(plan.select(standing.positions), run.snapshot)
         return LoadReport(
             stream=self._name,
             topic=self._stream.topic,
             table=self._stream.table,
-            outcome=_outcome(run, rule, lag_after),
+            outcome=_outcome(run, rule, standing.pause, lag_after),
             partitions=run.totals,
             batches=run.batches,
             seconds=time.monotonic() - started,
@@ -202,7 +206,7 @@ class StreamLoader:
             untaken_fields=len(run.untaken),
             changes=tuple(run.shape.evolution.changes),
             warnings=tuple(run.warnings),
-            pause=run.pause,
+            pause=standing.pause,
         )
 
     def prepare(self, plan: LoadPlan) -> Prepared:
@@ -213,9 +217,8 @@ class StreamLoader:
 
         """
         run = self._begin(plan)
-        prepared = self._retrying(run)(self._prepare, run)
+        plans = self._retrying(run)(self._prepare, run)
         self._ports.copy_letters()  # those of a run that ended before it could
-        plans = () if prepared is None else prepared[1]
         backlog = {p.partition: p.end_offset - p.position.next_offset for p in plans}
         return Prepared(replace(plan, snapshot=run.snapshot), backlog, tuple(run.warnings))
 
@@ -234,11 +237,6 @@ class StreamLoader:
             reraise=True,
         )
 
-    def _is_paused(self, run: _Run) -> bool:
-        """Whether somebody paused the stream; to be asked after the positions were read."""
-        run.pause = self._ports.positions.fetch_pause()
-        return run.pause is not None
-
     def _log_retry(self, state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
         logger.warning("%s: %s; trying again", self._name, error)
@@ -247,13 +245,12 @@ class StreamLoader:
         width: int | None = None
         while not rule.is_set() and run.records_left != 0 and run.fenced < _MOST_FENCED:
             try:
-                prepared = self._prepare(run)
-                if prepared is None:
+                plans = self._plan(run)
+                if not plans:
                     return
-                target, plans = prepared
                 if width is not None:
                     plans = tuple(random.sample(plans, min(width, len(plans))))
-                status = self._load_partitions(plans, target, run, rule, listener)
+                status = self._load_partitions(plans, run, rule, listener)
             except RetentionGapError:
                 run.gaps += 1
                 if run.gaps > _MOST_GAPS:
@@ -266,27 +263,33 @@ class StreamLoader:
                     return
                 width = max(1, len(plans) // 2)
 
-    def _prepare(self, run: _Run) -> tuple[TargetTable, tuple[PartitionPlan, ...]] | None:
-        """Table, positions and what is left of the plan; None where nothing is left."""
-        positions = self._ports.positions.fetch_positions()
-        if self._is_paused(run):
-            return None
-        if self._is_outdated(run.snapshot, positions):
-            run.snapshot = self._ports.inspector.fetch_snapshot(self._stream.topic)
-        for position in positions:
-            self._check_identity(position, run.snapshot.identity)
-        starts = place_new_partitions(self._stream, run.snapshot, positions, self._ports.inspector)
-        if starts:
-            positions = self._ports.positions.check_in(run.snapshot, starts)
-            # They were read anew, and may have the epoch of a pause that came before.
-            if self._is_paused(run):
-                return None
+    def _prepare(self, run: _Run) -> tuple[PartitionPlan, ...]:
+        """What is left of the plan, for which a table is there."""
+        if plans := self._plan(run):
+            self._find_target(run)
+        return plans
+
+    def _plan(self, run: _Run) -> tuple[PartitionPlan, ...]:
+        """What is left of the plan, from where the stream stands now."""
+        standing = run.take_standing() or self._ports.positions.fetch_standing()
+        if standing.pause is None:
+            standing = self._check_in(run, standing)
+        if standing.pause is not None:
+            run.standing = standing
+            return ()
+        positions = standing.positions
         if run.lag_before is None:
             run.lag_before = count_available(run.plan.select(positions), run.snapshot)
         plans = self._plan_partitions(run, run.plan.select(positions))
         run.is_first = not was_loaded(positions)
-        if not plans and (run.is_first or run.batches):
-            return None
+        if not plans:
+            run.standing = standing
+            if not (run.is_first or run.batches):
+                self._find_target(run)  # it may be gone
+        return plans
+
+    def _find_target(self, run: _Run) -> TargetTable:
+        """The table, made where it is missing; and remember which one it is."""
         target = ensure_target(
             self._name,
             self._stream,
@@ -295,8 +298,24 @@ class StreamLoader:
             self._ports.decoders,
             was_loaded=not run.is_first,
         )
-        self._note_target(target, run)
-        return (target, plans) if plans else None
+        if target.columns and self._ports.positions.note_target(target):
+            run.warnings.append(
+                f"table {target.name} is not the one filled before: it was dropped and created "
+                "again, or replaced. Rows loaded earlier are only there if somebody copied them: "
+                f"`kafka-pg verify {self._name}` counts them"
+            )
+            logger.warning("%s: %s", self._name, run.warnings[-1])
+        return target
+
+    def _check_in(self, run: _Run, standing: Standing) -> Standing:
+        """Insist on the topic that the positions are of, and give its new partitions theirs."""
+        positions = standing.positions
+        if self._is_outdated(run.snapshot, positions):
+            run.snapshot = self._ports.inspector.fetch_snapshot(self._stream.topic)
+        for position in positions:
+            self._check_identity(position, run.snapshot.identity)
+        starts = place_new_partitions(self._stream, run.snapshot, positions, self._ports.inspector)
+        return self._ports.positions.check_in(run.snapshot, starts) if starts else standing
 
     def _is_outdated(self, snapshot: TopicSnapshot, positions: tuple[Position, ...]) -> bool:
         """True where the plan was frozen before what the positions speak of.
@@ -310,15 +329,6 @@ class StreamLoader:
             position.identity != snapshot.identity or snapshot.bounds(position.partition) is None
             for position in positions
         )
-
-    def _note_target(self, target: TargetTable, run: _Run) -> None:
-        if target.columns and self._ports.positions.note_target(target):
-            run.warnings.append(
-                f"table {target.name} is not the one filled before: it was dropped and created "
-                "again, or replaced. Rows loaded earlier are only there if somebody copied them: "
-                f"`kafka-pg verify {self._name}` counts them"
-            )
-            logger.warning("%s: %s", self._name, run.warnings[-1])
 
     def _plan_partitions(
         self, run: _Run, positions: tuple[Position, ...]
@@ -347,13 +357,13 @@ class StreamLoader:
     def _load_partitions(
         self,
         plans: tuple[PartitionPlan, ...],
-        target: TargetTable,
         run: _Run,
         rule: StopRule,
         listener: ProgressListener,
     ) -> WriteStatus:
+        """Read what is planned, for which the table is looked up meanwhile, and write it."""
         over = UntilLeft(rule)
-        encoder = RowEncoder(target, self._context(plans), self._shape(run))
+        encoder: Future[RowEncoder] = Future()
         reading = BatchReading(
             self._stream.topic,
             plans,
@@ -365,22 +375,36 @@ class StreamLoader:
             max_records=run.records_left,
             stop=over,
         )
-        with (
-            self._ports.open_writer(target) as writer,
-            run_ahead(reading.batches()) as batches,
-            run_ahead(_send_each(batches, writer)) as sent,
-            over,
-        ):
-            # No name here may hold a batch: it would stay while the next ones are made.
-            for result in map(partial(self._write, run, writer), sent):
-                if result.status is WriteStatus.FENCED:
-                    run.fenced += 1
-                    return result.status
-                run.add(result)
-                run.untaken |= encoder.untaken
-                listener(result)
-                if rule.is_set():
-                    break
+        with run_ahead(reading.batches()) as batches, _given_or_cancelled(encoder):
+            target = self._find_target(run)
+            encoder.set_result(RowEncoder(target, self._context(plans), self._shape(run)))
+            expected = _count_batches(plans, run.rows)
+            with (
+                self._ports.open_writer(target) as writer,
+                run_ahead(self._send_each(batches, writer, expected)) as sent,
+                over,
+            ):
+                return self._write_each(sent, writer, encoder.result(), run, rule, listener)
+
+    def _write_each(
+        self,
+        sent: Iterator[EncodedBatch],
+        writer: BatchWriter,
+        encoder: RowEncoder,
+        run: _Run,
+        rule: StopRule,
+        listener: ProgressListener,
+    ) -> WriteStatus:
+        # No name here may hold a batch: it would stay while the next ones are made.
+        for result in map(partial(self._write, run, writer), sent):
+            if result.status is WriteStatus.FENCED:
+                run.fenced += 1
+                return result.status
+            run.add(result)
+            run.untaken |= encoder.untaken
+            listener(result)
+            if rule.is_set():
+                break
         return WriteStatus.COMMITTED
 
     def _shape(self, run: _Run) -> RowShape:
@@ -394,17 +418,34 @@ class StreamLoader:
         incarnations = {plan.partition: plan.position.incarnation for plan in plans}
         return RunContext(self._stream.topic, self._ports.run_id, incarnations)
 
-    def _write(self, run: _Run, writer: BatchWriter, sent: _Sent) -> WriteResult:
-        """Look at the topic's identity once more, then write.
+    def _send_each(
+        self, batches: Iterator[EncodedBatch], writer: BatchWriter, expected: int
+    ) -> Generator[EncodedBatch, None, None]:
+        """Begin to send batches as they come; none stays here once it was handed on."""
+        writer.connect(expected)
+        yield from map(partial(self._send, writer), batches)
 
-        Kafka is read by name: a topic recreated since the plan would slip in otherwise.
+    def _send(self, writer: BatchWriter, batch: EncodedBatch) -> EncodedBatch:
+        """Begin to send, and look at the topic's identity once more.
+
+        Kafka is read by name: records of a topic recreated since the plan would slip in otherwise.
         """
-        batch = replace(sent.batch, rejected_before=run.rejected)
-        with _noting_time(run.rows, batch, sent.seconds):
-            found = self._ports.inspector.fetch_identity(self._stream.topic)
-            for piece in batch.slices:
-                self._check_identity(piece.position, found)
-            return writer.write(batch)
+        writer.send(batch)
+        found = self._ports.inspector.fetch_identity(self._stream.topic)
+        for piece in batch.slices:
+            self._check_identity(piece.position, found)
+        return batch
+
+    def _write(self, run: _Run, writer: BatchWriter, batch: EncodedBatch) -> WriteResult:
+        started = time.monotonic()
+        try:
+            result = writer.write(replace(batch, rejected_before=run.rejected))
+        except ContentionError:
+            # Maybe it was too long for the server.
+            run.rows.note(batch.visible, time.monotonic() - started)
+            raise
+        run.rows.note(batch.visible, result.seconds)
+        return result
 
     def _face_gap(self, run: _Run) -> None:
         """Retention overtook the run: raise with the lost range, or let the next round note it."""
@@ -413,29 +454,18 @@ class StreamLoader:
 
 
 @contextmanager
-def _noting_time(rows: BatchRows, batch: EncodedBatch, seconds: float) -> Iterator[None]:
-    """Learn how long a batch takes, and a statement that was too long for the server."""
-    started = time.monotonic() - seconds
+def _given_or_cancelled(promised: Future[Any]) -> Iterator[None]:
+    """Let nobody wait for what is not there when the block is left."""
     try:
         yield
-    except ContentionError:
-        rows.note(batch.visible, time.monotonic() - started)
-        raise
-    rows.note(batch.visible, time.monotonic() - started)
+    finally:
+        promised.cancel()
 
 
-def _send_each(
-    batches: Iterator[EncodedBatch], writer: BatchWriter
-) -> Generator[_Sent, None, None]:
-    """Send batches as they come; none stays here once it was handed on."""
-    writer.connect()
-    yield from map(partial(_send, writer), batches)
-
-
-def _send(writer: BatchWriter, batch: EncodedBatch) -> _Sent:
-    started = time.monotonic()
-    writer.send(batch)
-    return _Sent(batch, time.monotonic() - started)
+def _count_batches(plans: Sequence[PartitionPlan], rows: BatchRows) -> int:
+    """How many batches the plans would make, if each offset were a record."""
+    offsets = sum(plan.end_offset - plan.position.next_offset for plan in plans)
+    return math.ceil(offsets / rows.number)
 
 
 def _gave_up(run: _Run) -> Callable[[tenacity.RetryCallState], bool]:
@@ -455,8 +485,8 @@ def _gave_up(run: _Run) -> Callable[[tenacity.RetryCallState], bool]:
     return decide
 
 
-def _outcome(run: _Run, rule: StopRule, lag_after: int) -> Outcome:
-    if run.pause is not None:
+def _outcome(run: _Run, rule: StopRule, pause: Pause | None, lag_after: int) -> Outcome:
+    if pause is not None:
         return Outcome.PAUSED
     if lag_after == 0:
         return Outcome.FENCED if run.fenced and not run.batches else Outcome.END_OF_STREAM

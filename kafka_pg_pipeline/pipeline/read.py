@@ -4,6 +4,7 @@ import logging
 import time
 from bisect import bisect_left
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 
 from kafka_pg_pipeline import failpoints
@@ -142,7 +143,10 @@ class _Progress:
 
 
 class BatchReading:
-    """One pass over planned partitions; ``batches`` is meant to run in a thread of its own."""
+    """One pass over planned partitions; ``batches`` is meant to run in a thread of its own.
+
+    Reading begins before the encoder is there, which is waited for with the first records.
+    """
 
     def __init__(
         self,
@@ -151,7 +155,7 @@ class BatchReading:
         *,
         stream: str,
         open_reader: ReaderFactory,
-        encoder: RowEncoder,
+        encoder: Future[RowEncoder],
         limits: BatchSettings,
         rows: BatchRows,
         max_records: int | None,
@@ -208,7 +212,7 @@ class BatchReading:
             reader.close()
 
     def _start_batch(self) -> BatchBuilder:
-        return self._encoder.start_batch(Rereading(self._topic, self._open_reader).forget)
+        return self._encoder.result().start_batch(Rereading(self._topic, self._open_reader).forget)
 
     def _active(self) -> list[_Progress]:
         return [p for p in self._progress.values() if not p.finished and p.broken is None]

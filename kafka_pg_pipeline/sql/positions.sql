@@ -10,6 +10,16 @@ ORDER BY partition
 SELECT reason, paused_by AS "by", paused_at AS since FROM {schema}.pause
 WHERE stream = split_part(%(stream)s, '@', 1)
 
+-- name: fetch_standing
+-- The pause and the positions, each if there is any.
+SELECT reason, paused_by AS "by", paused_at AS since,
+       partition, cluster_id, topic_id, incarnation, epoch, next_offset,
+       tail_offset, tail_timestamp, tail_digest
+FROM (SELECT) AS always
+LEFT JOIN {schema}.pause AS pause ON pause.stream = split_part(%(stream)s, '@', 1)
+LEFT JOIN {schema}.state AS state ON state.stream = %(stream)s AND state.topic = %(topic)s
+ORDER BY partition
+
 -- name: lock_stream
 -- Held by whoever adds positions or moves them by hand, until the transaction ends.
 SELECT pg_advisory_xact_lock(
@@ -46,8 +56,7 @@ WITH first AS (
 SELECT (SELECT count(*) FROM first) AS first, (SELECT count(*) FROM changed) AS changed
 
 -- name: lock_positions
-SELECT partition, next_offset, epoch, topic_id
-FROM {schema}.state
+SELECT FROM {schema}.state
 WHERE stream = %(stream)s AND topic = %(topic)s AND partition = ANY (%(partitions)s)
 ORDER BY topic, partition
 FOR UPDATE
@@ -67,50 +76,58 @@ FROM {schema}.state
 WHERE stream = %(stream)s AND topic = %(topic)s AND partition = ANY (%(partitions)s)
 ORDER BY topic, partition
 
--- name: advance
-WITH slice AS (
-    SELECT *
-    FROM unnest(
-        %(partitions)s::integer[], %(start_offsets)s::bigint[], %(next_offsets)s::bigint[],
-        %(incarnations)s::integer[], %(epochs)s::integer[], %(topic_ids)s::text[],
-        %(tail_offsets)s::bigint[], %(tail_timestamps)s::bigint[], %(tail_digests)s::bytea[],
-        %(rows)s::bigint[], %(superseded)s::bigint[], %(ignored)s::bigint[],
-        %(deleted)s::bigint[], %(dead)s::bigint[], %(filtered)s::bigint[], %(absent)s::bigint[],
-        %(record_bytes)s::bigint[]
-    ) AS slice (
-        partition, start_offset, next_offset, incarnation, epoch, topic_id,
-        tail_offset, tail_timestamp, tail_digest,
-        rows, superseded, ignored, deleted, dead, filtered, absent, record_bytes
-    )
-),
-moved AS (
-    UPDATE {schema}.state AS state
-    SET next_offset = slice.next_offset,
-        tail_offset = coalesce(slice.tail_offset, state.tail_offset),
-        tail_timestamp = coalesce(slice.tail_timestamp, state.tail_timestamp),
-        tail_digest = coalesce(slice.tail_digest, state.tail_digest),
-        updated_at = clock_timestamp()
-    FROM slice
-    WHERE state.stream = %(stream)s
-      AND state.topic = %(topic)s
-      AND state.partition = slice.partition
-      AND state.next_offset = slice.start_offset
-      AND state.epoch = slice.epoch
-      AND state.topic_id IS NOT DISTINCT FROM slice.topic_id
-    RETURNING state.partition
-),
-recorded AS (
-    INSERT INTO {schema}.ledger
-        (stream, topic, partition, incarnation, epoch, start_offset, next_offset,
-         rows, superseded, ignored, deleted, dead, filtered, absent,
-         record_bytes, batch_id, run_id, loader)
-    SELECT %(stream)s, %(topic)s, partition, incarnation, epoch, start_offset, next_offset,
-           rows, superseded, ignored, deleted, dead, filtered, absent,
-           record_bytes, %(batch_id)s, %(run_id)s, %(loader)s
-    FROM slice
-    RETURNING partition
+-- name: claim
+-- Each position moves to where the batch ends. One that is not where the batch begins would become
+-- NULL, which its column refuses, and with it all that was sent along or follows.
+UPDATE {schema}.state AS state
+SET next_offset = CASE
+        WHEN state.next_offset = slice.start_offset
+         AND state.epoch = slice.epoch
+         AND state.topic_id IS NOT DISTINCT FROM slice.topic_id
+        THEN slice.next_offset
+    END,
+    tail_offset = coalesce(slice.tail_offset, state.tail_offset),
+    tail_timestamp = coalesce(slice.tail_timestamp, state.tail_timestamp),
+    tail_digest = coalesce(slice.tail_digest, state.tail_digest),
+    updated_at = clock_timestamp()
+FROM unnest(
+    %(partitions)s::integer[], %(start_offsets)s::bigint[], %(next_offsets)s::bigint[],
+    %(epochs)s::integer[], %(topic_ids)s::text[],
+    %(tail_offsets)s::bigint[], %(tail_timestamps)s::bigint[], %(tail_digests)s::bytea[]
+) AS slice (
+    partition, start_offset, next_offset, epoch, topic_id,
+    tail_offset, tail_timestamp, tail_digest
 )
-SELECT (SELECT count(*) FROM moved), (SELECT count(*) FROM recorded)
+WHERE state.stream = %(stream)s
+  AND state.topic = %(topic)s
+  AND state.partition = slice.partition
+
+-- name: record
+-- An entry ends where its position stands now. Without a position it would have no end, which the
+-- column refuses likewise.
+INSERT INTO {schema}.ledger
+    (stream, topic, partition, incarnation, epoch, start_offset, next_offset,
+     rows, superseded, ignored, deleted, dead, filtered, absent,
+     record_bytes, batch_id, run_id, loader)
+SELECT %(stream)s, %(topic)s, slice.partition, slice.incarnation, slice.epoch, slice.start_offset,
+       state.next_offset,
+       rows, superseded, ignored, deleted, dead, filtered, absent,
+       record_bytes, %(batch_id)s, %(run_id)s, %(loader)s
+FROM unnest(
+    %(partitions)s::integer[], %(start_offsets)s::bigint[],
+    %(incarnations)s::integer[], %(epochs)s::integer[],
+    %(rows)s::bigint[], %(superseded)s::bigint[], %(ignored)s::bigint[],
+    %(deleted)s::bigint[], %(dead)s::bigint[], %(filtered)s::bigint[], %(absent)s::bigint[],
+    %(record_bytes)s::bigint[]
+) AS slice (
+    partition, start_offset, incarnation, epoch,
+    rows, superseded, ignored, deleted, dead, filtered, absent, record_bytes
+)
+LEFT JOIN {schema}.state AS state
+  ON state.stream = %(stream)s
+ AND state.topic = %(topic)s
+ AND state.partition = slice.partition
+ AND state.epoch = slice.epoch
 
 -- name: count_ledger_entries
 SELECT count(*) FROM {schema}.ledger WHERE batch_id = %(batch_id)s

@@ -92,7 +92,7 @@ def assert_fates_fit(bench: Bench, kind: Kind, writing: Writing, literals: list[
     records = [record_of("v", literal) for literal in with_neighbours]
     first = writing.write(records)
     fates = fates_by_offset(bench, ["v"], first=first, v=kind.shown)
-    assert sorted(fates) == list(range(first, writing.next_offset))
+    assert sorted(fates) == list(range(first, writing.next_offsets[0]))
     rulings = ask_oracle(bench, records)
     assert [
         f"{literal} became {fate}, for PostgreSQL it is {ruling}"

@@ -1,8 +1,9 @@
 """Batches of values through the product's encoder and writer, one after another, without Kafka."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from uuid import uuid4
 
 from kafka_pg_pipeline.adapters.postgres.writer import PostgresWriter
@@ -25,24 +26,28 @@ class Writing:
     session: StreamSession
     writer: PostgresWriter
     target: TargetTable
-    next_offset: int = 0
+    next_offsets: Counter[int] = field(default_factory=Counter)
 
     @property
     def value_columns(self) -> list[Column]:
         return [column for column in self.target.columns if column.metadata is None]
 
-    def make(self, values: Sequence[bytes]) -> EncodedBatch:
+    def make(self, values: Sequence[bytes], partition: int = 0) -> EncodedBatch:
         """The values as the next batch."""
-        start, end = self.next_offset, self.next_offset + len(values)
-        records = [FakeRecord(value, offset=start + at) for at, value in enumerate(values)]
+        start = self.next_offsets[partition]
+        end = start + len(values)
+        records = [
+            FakeRecord(value, offset=start + at, partition=partition)
+            for at, value in enumerate(values)
+        ]
         encoded = encode(self.target.columns, *records)
-        piece = slice_of(start, end, visible=len(values))
-        self.next_offset = end
+        piece = slice_of(start, end, visible=len(values), partition=partition)
+        self.next_offsets[partition] = end
         return EncodedBatch(uuid4(), (piece,), encoded.chunks, encoded.dead)
 
     def write(self, values: Sequence[bytes]) -> int:
         """Write the values as one batch; return the offset of the first."""
-        start = self.next_offset
+        start = self.next_offsets[0]
         self.writer.write(self.make(values))
         return start
 
@@ -51,14 +56,15 @@ class Writing:
 
 
 @contextmanager
-def open_writing(bench: Bench) -> Iterator[Writing]:
+def open_writing(bench: Bench, partitions: int = 1) -> Iterator[Writing]:
     """Start at offset 0 of a topic that only the pipeline's own tables know of."""
     with bench.session() as session:
         target = session.catalog.fetch_target()
         assert target is not None
         identity = slice_of(0, 1, visible=1).position.identity
-        bounds = (PartitionBounds(0, 0, 0, 0),)
-        session.positions.check_in(TopicSnapshot(bench.stream.topic, identity, bounds), {0: 0})
+        bounds = tuple(PartitionBounds(number, 0, 0, 0) for number in range(partitions))
+        snapshot = TopicSnapshot(bench.stream.topic, identity, bounds)
+        session.positions.check_in(snapshot, dict.fromkeys(range(partitions), 0))
         writer = PostgresWriter(
             bench.endpoints.postgres,
             target,

@@ -37,7 +37,7 @@ def test_partitions_that_a_rival_did_not_know_start_at_their_first_record(bench:
         rival.positions.check_in(
             early, place_new_partitions(bench.stream, early, (), rival.inspector)
         )
-        positions = session.positions.check_in(late, starts)
+        positions = session.positions.check_in(late, starts).positions
     assert [position.next_offset for position in positions] == [10, 10, 10, 0, 0, 0]
     assert bench.load().counts.rows == 60
 

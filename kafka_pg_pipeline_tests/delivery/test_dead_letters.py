@@ -327,3 +327,27 @@ def test_a_database_error_brings_no_row_along(
     while error is not None:
         assert CANARY not in str(error)
         error = error.__cause__ or error.__context__
+
+
+def test_a_column_of_the_name_by_which_fences_are_known_is_the_tables_own(bench: Bench) -> None:
+    bench.create_topic(partitions=1)
+    bench.query(
+        "CREATE TABLE {table} (id integer, next_offset bigint NOT NULL, kafka_partition integer,"
+        " kafka_offset bigint)"
+    )
+    schema = bench.stream.table.partition(".")[0]
+    bench.query(
+        f"CREATE FUNCTION {schema}.forget() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
+        " IF NEW.id = 3 THEN NEW.next_offset := NULL; END IF; RETURN NEW; END $$"
+    )
+    bench.query(
+        "CREATE TRIGGER forget BEFORE INSERT ON {table} FOR EACH ROW"
+        f" EXECUTE FUNCTION {schema}.forget()"
+    )
+    bench.produce([{"id": n, "next_offset": n} for n in range(5)], partition=one_partition)
+    report = bench.load()
+    assert (report.counts.rows, report.counts.dead) == (4, 1)
+    assert bench.query("SELECT sqlstate, column_name FROM {schema}.dead_letter") == [
+        ("23502", "next_offset")
+    ]
+    assert bench.findings() == []

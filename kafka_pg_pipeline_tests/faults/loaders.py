@@ -148,8 +148,8 @@ class Loaders:
 
 
 def count_about_to_commit(bench: Bench) -> int:
-    """Backends of the bench's loaders that have moved positions and not yet heard of COMMIT."""
-    return count_sessions(bench, "state = 'idle in transaction' AND query LIKE 'WITH slice AS%%'")
+    """Backends of the bench's loaders that have moved positions and not yet sent COMMIT."""
+    return count_sessions(bench, "state = 'idle in transaction' AND query LIKE 'SELECT FROM%%'")
 
 
 def count_idle_in_transaction(bench: Bench) -> int:

@@ -214,7 +214,7 @@ def test_transactions_of_every_kind_survive_kills_with_absent_offsets_counted(
     with open_transaction(filled_bench, 60) as producer:
         producer.abort_transaction(30)
     with open_transaction(filled_bench, 25) as producer:
-        loaders.start("after_cas:kill").wait_killed()
+        loaders.start("after_landing:kill").wait_killed()
         loaders.start("after_commit:kill").wait_killed()
         assert filled_bench.count() == 2040
         report = loaders.load()  # nothing is waited for

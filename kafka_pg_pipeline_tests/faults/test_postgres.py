@@ -31,8 +31,7 @@ EVERY_STEP = [
     "in_copy@2",
     "after_copy",
     "before_lock",
-    "after_lock",
-    "after_cas",
+    "after_landing",
     "before_commit",
     "after_commit",
 ]
@@ -63,7 +62,7 @@ def test_a_crash_in_the_middle_is_retried_to_success(
     restart_at(failpoint, "immediate", frail_bench, frail_postgres, make_loaders)
 
 
-@pytest.mark.parametrize("failpoint", ["in_copy@2", "after_lock"])
+@pytest.mark.parametrize("failpoint", ["in_copy@2", "after_landing"])
 def test_a_restart_is_retried_on_the_staged_path(
     kafka: KafkaSettings,
     frail_bench: Bench,

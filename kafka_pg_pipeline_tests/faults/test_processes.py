@@ -17,8 +17,7 @@ BEFORE_COMMIT = [
     "in_copy@2",  # row 3
     "after_copy",
     "before_lock",
-    "after_lock",
-    "after_cas",  # row 2
+    "after_landing",  # row 2
     "before_commit",  # row 4
 ]
 FENCED = "another loader moved first"
@@ -28,7 +27,7 @@ FENCED = "another loader moved first"
     ("loaded_bench", "failpoint"),
     [
         *product(["plain", "staged", "merged"], BEFORE_COMMIT),
-        *product(["pooled"], ["in_copy@2", "after_cas", "before_commit"]),
+        *product(["pooled"], ["in_copy@2", "after_landing", "before_commit"]),
     ],
     indirect=["loaded_bench"],
 )
@@ -117,7 +116,7 @@ def test_a_loader_frozen_in_its_copy_delays_nobody(
 
 @pytest.mark.parametrize(
     ("loaded_bench", "failpoint"),
-    [("plain", "after_lock"), ("staged", "before_commit"), ("pooled", "after_lock")],
+    [("plain", "after_landing"), ("staged", "before_commit"), ("pooled", "after_landing")],
     indirect=["loaded_bench"],
 )
 def test_a_loader_frozen_with_the_positions_locked_is_evicted(

@@ -35,8 +35,7 @@ FAILPOINTS = [
     "before_copy",
     "in_copy",
     "after_copy",
-    "after_lock",
-    "after_cas",
+    "after_landing",
     "before_commit",
     "after_commit",
 ]

@@ -153,8 +153,7 @@ class PostgresCatalog:
                 "the positions stay, and its rows would be lost. "
                 f"`ALTER TABLE {self.table} SET LOGGED` makes it last"
             )
-        cursor.execute(self._catalog["fetch_columns"], {"oid": table["oid"]})
-        columns = tuple(self._column(row) for row in rows_of(cursor))
+        columns = tuple(map(self._column, table["columns"]))
         keys = tuple(map(frozenset, table["unique_keys"]))
         return TargetTable(self.table, table["oid"], columns, table["plain"], keys)
 

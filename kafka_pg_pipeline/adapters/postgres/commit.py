@@ -35,7 +35,7 @@ class CommitOutcomeLost(Exception):  # noqa: N818 - not an error: a question to 
 
 
 def commit(connection: Connection, cursor: Cursor, settings: PostgresSettings) -> None:
-    """Send COMMIT and insist on hearing COMMIT back.
+    """Send COMMIT, with what was deferred, and insist on hearing COMMIT back.
 
     Raises:
         CommitOutcomeLost: the connection broke, or the process was interrupted, after sending.

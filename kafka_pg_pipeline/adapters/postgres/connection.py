@@ -11,7 +11,7 @@ import select
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import psycopg2
@@ -192,6 +192,12 @@ class Transaction(Cursor):
         """Run a statement ahead of the next one; its rows are seen by nobody."""
         self._ahead += self.mogrify(statement, vars) + b";"
 
+    def flush(self) -> None:
+        """Run what was deferred, if nothing else has taken it along."""
+        if self._ahead:
+            ahead, self._ahead = self._ahead, b""
+            super().execute(ahead)
+
     def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002 - psycopg2's name
         """Run a statement, behind what was deferred."""
         if not self._ahead:
@@ -307,11 +313,27 @@ class Primary:
         with errors.translated_errors(doing), time_limit(cursor.connection, limit), cursor:
             yield
 
+    def cancel(self) -> None:
+        """Ask the server to give up the statement that another thread waits for; does not wait."""
+        if self._connection is not None:
+            threading.Thread(target=_cancel, args=(self._connection,), daemon=True).start()
+
+    def cut(self) -> None:
+        """Let the call that another thread waits in fail, as on any lost connection."""
+        if self._connection is not None and not self._connection.closed:
+            with socket.socket(fileno=os.dup(self._connection.fileno())) as line:
+                _shut_down(line)
+
     def close(self) -> None:
         """Release the connection; safe to call twice."""
         if self._connection is not None:
             self._connection.close()
             self._connection = None
+
+
+def _cancel(connection: Connection) -> None:
+    with suppress(psycopg2.Error):
+        connection.cancel()
 
 
 def _end(cursor: Cursor, statement: str, doing: str) -> None:
@@ -352,6 +374,16 @@ def roll_back(connection: Connection) -> None:
             cursor.execute("ROLLBACK")
     except (psycopg2.Error, OSError):
         connection.close()
+
+
+@contextmanager
+def rolled_back_on_error(connection: Connection) -> Iterator[None]:
+    """Roll the open transaction back where the body raises anything."""
+    try:
+        yield
+    except BaseException:
+        roll_back(connection)
+        raise
 
 
 def rows_of(cursor: Cursor) -> list[Mapping[str, Any]]:

@@ -37,9 +37,7 @@ _COLUMNS = (
 
 
 def stage_dead_letters(cursor: Cursor, statements: Statements, batch: EncodedBatch) -> None:
-    """COPY a batch's dead letters into a temporary table of the transaction, if there are any."""
-    if not batch.dead_letters:
-        return
+    """COPY a batch's dead letters into a temporary table of the transaction."""
     positions = {piece.position.partition: piece.position for piece in batch.slices}
     cursor.execute(statements["create_dead_letter_stage"])
     lines = []
@@ -58,8 +56,6 @@ def insert_dead_letters(
         InvariantError: not all of them arrived.
 
     """
-    if not batch.dead_letters:
-        return
     cursor.execute(statements["insert_dead_letters"], {**key, "batch_id": str(batch.batch_id)})
     if cursor.rowcount != len(batch.dead_letters):
         raise InvariantError(

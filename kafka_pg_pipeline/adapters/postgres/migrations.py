@@ -4,7 +4,13 @@ import logging
 
 from psycopg2 import sql
 
-from kafka_pg_pipeline.adapters.postgres.connection import Cursor, Primary, Statements, rows_of
+from kafka_pg_pipeline.adapters.postgres.connection import (
+    Cursor,
+    Primary,
+    Statements,
+    Transaction,
+    rows_of,
+)
 from kafka_pg_pipeline.errors import AuthenticationError, ConfigurationError
 from kafka_pg_pipeline.settings.models import PostgresSettings
 from kafka_pg_pipeline.sql import Migration, load_migrations
@@ -37,15 +43,18 @@ def _migrate(primary: Primary) -> tuple[Migration, ...]:
         if _pending(cursor, statements, settings) == ():
             return ()
     with primary.transaction(doing) as cursor:
-        cursor.execute(statements["lock"], {"schema_name": settings.schema_name})
+        cursor.defer(statements["lock"], {"schema_name": settings.schema_name})
         pending = _pending(cursor, statements, settings)
         if not _exists(cursor, statements, "schema_exists", settings):
-            cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(settings.schema_name)))
+            cursor.defer(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(settings.schema_name)))
         if not _exists(cursor, statements, "migration_table_exists", settings):
-            cursor.execute(statements["create_migration_table"])
+            cursor.defer(statements["create_migration_table"])
         for migration in pending:
             _apply(cursor, statements, settings, migration)
-        return pending
+        cursor.flush()
+    for migration in pending:
+        logger.info("schema %s: applied migration %s", settings.schema_name, migration.version)
+    return pending
 
 
 def fetch_pending(primary: Primary) -> tuple[Migration, ...]:
@@ -109,11 +118,11 @@ def _exists(cursor: Cursor, statements: Statements, query: str, settings: Postgr
 
 
 def _apply(
-    cursor: Cursor, statements: Statements, settings: PostgresSettings, migration: Migration
+    cursor: Transaction, statements: Statements, settings: PostgresSettings, migration: Migration
 ) -> None:
     schema = sql.Identifier(settings.schema_name)
-    cursor.execute(sql.SQL(migration.statements).format(schema=schema))
-    cursor.execute(
+    cursor.defer(sql.SQL(migration.statements).format(schema=schema))
+    cursor.defer(
         statements["record"],
         {
             "version": migration.version,
@@ -121,4 +130,3 @@ def _apply(
             "checksum": migration.checksum,
         },
     )
-    logger.info("schema %s: applied migration %s", settings.schema_name, migration.version)

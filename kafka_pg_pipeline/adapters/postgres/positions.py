@@ -15,6 +15,7 @@ from kafka_pg_pipeline.adapters.postgres.connection import (
 from kafka_pg_pipeline.domain.offsets import Position, Tail, TopicIdentity, TopicSnapshot
 from kafka_pg_pipeline.domain.pauses import Pause
 from kafka_pg_pipeline.domain.planning import check_identity
+from kafka_pg_pipeline.domain.standing import Standing
 from kafka_pg_pipeline.domain.tables import TargetTable
 from kafka_pg_pipeline.errors import TargetError
 
@@ -37,16 +38,20 @@ class PostgresPositions:
     def fetch_positions(self) -> tuple[Position, ...]:
         """All positions of the stream's topic, ascending by partition, without a lock."""
         with self._primary.look("read the stream's positions") as cursor:
-            return self._fetch(cursor)
+            cursor.execute(self._statements["fetch_positions"], self._key)
+            return tuple(position_of(row) for row in rows_of(cursor))
+
+    def fetch_standing(self) -> Standing:
+        """The positions and the pause of one moment; see ``PositionStore``."""
+        with self._primary.look("look where the stream stands") as cursor:
+            return self._fetch_standing(cursor)
 
     def fetch_pause(self) -> Pause | None:
-        """The stream's pause, None where nobody has paused it; see ``PositionStore``."""
+        """The stream's pause, None where nobody has paused it."""
         with self._primary.look("look whether the stream is paused") as cursor:
             return fetch_pause(cursor, self._statements, self._key)
 
-    def check_in(
-        self, snapshot: TopicSnapshot, start_offsets: Mapping[int, int]
-    ) -> tuple[Position, ...]:
+    def check_in(self, snapshot: TopicSnapshot, start_offsets: Mapping[int, int]) -> Standing:
         """Add positions for partitions that have none, in one transaction; return all.
 
         One loader or operator at a time: whether the stream is new must not change meanwhile. A
@@ -59,9 +64,10 @@ class PostgresPositions:
         """
         with self._primary.transaction("store the first position of new partitions") as cursor:
             cursor.defer(self._statements["lock_stream"], self._key)
-            known = self._fetch(cursor)
-            if fetch_pause(cursor, self._statements, self._key) is not None:
-                return known
+            standing = self._fetch_standing(cursor)
+            if standing.pause is not None:
+                return standing
+            known = standing.positions
             for position in known:
                 check_identity(
                     position.identity, snapshot.identity, snapshot.topic, stream=self._key["stream"]
@@ -72,11 +78,14 @@ class PostgresPositions:
             for position in known:
                 starts.pop(position.partition, None)
             self._insert(cursor, snapshot.identity, starts, known)
-            return self._fetch(cursor)
+            return self._fetch_standing(cursor)
 
-    def _fetch(self, cursor: Cursor) -> tuple[Position, ...]:
-        cursor.execute(self._statements["fetch_positions"], self._key)
-        return tuple(position_of(row) for row in rows_of(cursor))
+    def _fetch_standing(self, cursor: Cursor) -> Standing:
+        cursor.execute(self._statements["fetch_standing"], self._key)
+        rows = rows_of(cursor)
+        positions = tuple(position_of(row) for row in rows if row["partition"] is not None)
+        pause = {name: rows[0][name] for name in ("reason", "by", "since")}
+        return Standing(positions, Pause(**pause) if pause["since"] else None)
 
     def _insert(
         self,

@@ -3,22 +3,32 @@
 The order of the statements is the protocol (delivery.md 0 and 7.1): the client's bytes are sent
 before the positions are locked, so that a loader which freezes in the middle of COPY keeps nobody
 waiting; what follows the lock runs on the server alone. The rows of the next batch are sent over
-a second connection while the first one lands; its positions are locked after the first COMMIT.
+a second connection while the first one lands. It begins to land when the first COMMIT is on its
+way: its lock waits on the server for that, so that no round trip lies between the two.
 """
 
 import logging
+import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import replace
+from functools import partial
 from uuid import UUID
 
 import psycopg2
 from psycopg2.errorcodes import UNIQUE_VIOLATION
+from psycopg2.errors import LockNotAvailable
 
 from kafka_pg_pipeline import failpoints
 from kafka_pg_pipeline.adapters.postgres import errors
+from kafka_pg_pipeline.adapters.postgres.ahead import Ahead, Landed, Line, Sent
+from kafka_pg_pipeline.adapters.postgres.batch_positions import (
+    BatchPositions,
+    Fenced,
+    partitions_of,
+)
 from kafka_pg_pipeline.adapters.postgres.commit import (
     CommitOutcomeLost,
     OutcomeResolver,
@@ -31,6 +41,7 @@ from kafka_pg_pipeline.adapters.postgres.connection import (
     Statements,
     Transaction,
     roll_back,
+    rolled_back_on_error,
     time_limit,
     was_ended,
 )
@@ -46,11 +57,9 @@ from kafka_pg_pipeline.adapters.postgres.rejects import (
 )
 from kafka_pg_pipeline.adapters.postgres.row_paths import choose_path
 from kafka_pg_pipeline.domain.batches import (
-    BatchCounts,
     CopyChunk,
     EncodedBatch,
     LedgerEntry,
-    PartitionSlice,
     WriteResult,
     WriteStatus,
 )
@@ -68,19 +77,7 @@ from kafka_pg_pipeline.settings.models import PostgresSettings
 
 logger = logging.getLogger(__name__)
 
-_COUNTS = tuple(field.name for field in fields(BatchCounts))
-
-
-class _Fenced(Exception):  # noqa: N818 - an outcome, not an error
-    """Another loader moved a position of this batch first."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Sent:
-    """Over what a batch was sent, and the open transaction with its rows; None where it failed."""
-
-    primary: Primary
-    transaction: Transaction | None
+Entries = tuple[LedgerEntry, ...]
 
 
 class PostgresWriter:
@@ -109,71 +106,118 @@ class PostgresWriter:
         self._target = target
         self._path = choose_path(target, mode)
         self._identity = {"stream": stream, "topic": topic}
-        self._origin = {"run_id": run_id, "loader": loader}
         self._budget = budget
         self._budget_runs = list(budget_runs)
         self._statements = Statements("positions", settings.schema_name)
         self._catalog = Statements("catalog", settings.schema_name)
+        origin = {"run_id": run_id, "loader": loader}
+        self._positions = BatchPositions(settings.schema_name, self._identity, origin)
         name = f"kafka-pg {stream} {run_id}"
         # Taken in turns: while the transaction of one batch ends, that of the next begins.
-        self._primaries = deque(Primary(settings, application_name=name) for _ in range(2))
-        self._sent: dict[UUID, _Sent] = {}
-        self._primary = self._primaries[0]
+        self._lines = deque(Line(Primary(settings, application_name=name)) for _ in range(2))
+        self._ahead: dict[UUID, Ahead] = {}
+        self._is_closed = False
+        self._primary = self._lines[0].primary
         self._resolver = OutcomeResolver(
             settings, application_name=name, stream=stream, topic=topic
         )
 
     def close(self) -> None:
-        """Release the connections, with what was sent and never written; safe to call twice."""
-        for primary in self._primaries:
-            primary.close()
+        """End what is ahead and release the connections; safe to call twice."""
+        self._is_closed = True
+        with ExitStack() as stack:
+            for line in self._lines:
+                stack.callback(line.close)
 
-    def connect(self) -> None:
+    def connect(self, batches: int) -> None:
         """See ``BatchWriter``."""
-        with suppress(PipelineError):
-            self._primaries[0].connection()
+        for line, _ in zip(self._lines, range(batches), strict=False):
+            line.submit(partial(_connect, line.primary))
 
     def send(self, batch: EncodedBatch) -> None:
-        """Send the rows while the batch before is being written; see ``BatchWriter``.
+        """Begin to send the rows while the batch before is being written; see ``BatchWriter``.
 
         What fails here is tried again when the batch is written, and then it counts.
         """
-        primary = self._primaries[0]
-        self._primaries.rotate()
-        self._sent[batch.batch_id] = _Sent(primary, self._send(primary, batch))
+        line = self._lines[0]
+        self._lines.rotate()
+        sending = line.submit(partial(self._send_ahead, line.primary, batch))
+        self._ahead[batch.batch_id] = Ahead(batch, line, sending)
 
-    def _send(self, primary: Primary, batch: EncodedBatch) -> Transaction | None:
+    def _send_ahead(self, primary: Primary, batch: EncodedBatch) -> Sent:
+        started = time.monotonic()
+        transaction = self._try_to_send(primary, batch)
+        return Sent(transaction, time.monotonic() - started)
+
+    def _try_to_send(self, primary: Primary, batch: EncodedBatch) -> Transaction | None:
         try:
             cursor = primary.begin()
         except PipelineError:
             return None  # which says why when the batch is written
         try:
             with errors.translated_errors(f"send ahead, to {self._doing(batch)}"):
-                self._take_steps(cursor, self._sending(batch))
-        except BaseException as error:
-            roll_back(cursor.connection)
-            if not isinstance(error, PipelineError):
-                raise
-            if isinstance(error, TransientError):
+                self._send(cursor, batch)
+        except PipelineError as error:
+            if isinstance(error, TransientError) and not self._is_closed:
                 logger.warning("%s: %s; trying again", self._identity["stream"], error)
             return None
         return cursor
 
+    def _land_next(self, batch: EncodedBatch) -> None:
+        """Let the batch that was sent meanwhile land, as soon as this one is committed.
+
+        Nothing of it happens before, as rows may refer to rows of earlier batches.
+        """
+        land = partial(self._land_ahead, behind=partitions_of(batch))
+        for ahead in tuple(self._ahead.values()):
+            ahead.begin_landing(land)
+
+    def _land_ahead(self, ahead: Ahead, behind: Sequence[int]) -> Landed | None:
+        """None where nothing was sent, or where the one before kept its locks for too long."""
+        cursor = ahead.sending.result().transaction
+        if cursor is None or was_ended(cursor.connection):
+            return None
+        try:
+            return self._land(cursor, ahead.batch, behind)
+        except LockNotAvailable:
+            return None
+
     def write(self, batch: EncodedBatch) -> WriteResult:
         """COMMITTED or FENCED; anything else raises and leaves nothing behind."""
-        sent = self._sent.pop(batch.batch_id, _Sent(self._primary, None))
+        if batch.batch_id not in self._ahead:
+            self.send(batch)
+        ahead = self._ahead.pop(batch.batch_id)
         # Nobody sends over it before this batch has ended.
-        self._primary = sent.primary
+        self._primary = ahead.line.primary
         self._budget.check(batch)
+        sent = ahead.sending.result()
+        started = time.monotonic() - sent.seconds
+        status = WriteStatus.COMMITTED
+        entries: Entries = ()
         with errors.translated_errors(self._doing(batch)):
             try:
-                return self._write(batch, sent.transaction)
-            except psycopg2.Error as error:
-                if not errors.is_record_fault(error):
-                    raise
-            return self._write_around_rejects(batch)
+                entries = self._write_from(batch, sent, ahead.landing)
+            except Fenced:
+                status = WriteStatus.FENCED
+        return WriteResult(status, entries, time.monotonic() - started)
 
-    def _write_around_rejects(self, batch: EncodedBatch) -> WriteResult:
+    def _write_from(
+        self, batch: EncodedBatch, sent: Sent, landing: Future[Landed | None] | None
+    ) -> Entries:
+        """Write a batch from where it has come to."""
+        try:
+            if landing is None:
+                return self._write(batch, sent.transaction)
+            landed = landing.result()
+            if landed is None or was_ended(landed.transaction.connection):
+                return self._write(batch)
+            return self._finish(batch, landed)
+        except psycopg2.Error as error:
+            if not errors.is_record_fault(error):
+                raise
+        return self._write_around_rejects(batch)
+
+    def _write_around_rejects(self, batch: EncodedBatch) -> Entries:
         """Write the batch without the rows that PostgreSQL rejects, unless a rival is to blame.
 
         A rival that commits the same range while we search makes good rows look rejected. Where
@@ -181,15 +225,13 @@ class PostgresWriter:
         so that it takes another search. Each finds some, and the budget ends them.
         """
         while True:
-            if self._has_moved(batch):
-                return WriteResult(WriteStatus.FENCED)
+            self._expect_unmoved(batch)
             failpoints.reach("before_search")
             try:
                 batch = self._without_rejects(batch)
                 self._budget.check(batch)
             except (DeadLetterBudgetError, InvariantError):
-                if self._has_moved(batch):
-                    return WriteResult(WriteStatus.FENCED)
+                self._expect_unmoved(batch)
                 raise
             try:
                 return self._write(batch)
@@ -201,135 +243,100 @@ class PostgresWriter:
         ranges = ", ".join(f"{self._identity['topic']}{piece.offsets}" for piece in batch.slices)
         return f"load {ranges} into {self._target.name}"
 
-    def _write(self, batch: EncodedBatch, sent: Transaction | None = None) -> WriteResult:
+    def _write(self, batch: EncodedBatch, sent: Transaction | None = None) -> Entries:
         if sent is None or was_ended(sent.connection):
-            cursor, steps = self._primary.begin(), self._sending(batch)
-        else:
-            cursor, steps = sent, []
-        connection = cursor.connection
+            sent = self._primary.begin()
+            self._send(sent, batch)
+        return self._finish(batch, self._land(sent, batch))
+
+    # -- the steps of a transaction; each that fails rolls it back ------------------------------
+
+    def _send(self, cursor: Transaction, batch: EncodedBatch) -> None:
+        """What needs nothing to be locked."""
+        with self._step(cursor):
+            self._path.send(cursor, batch)
+        if batch.dead_letters:
+            with self._step(cursor):
+                stage_dead_letters(cursor, self._statements, batch)
+
+    def _land(self, cursor: Transaction, batch: EncodedBatch, behind: Sequence[int] = ()) -> Landed:
+        """What the server does by itself, from the lock of the positions on."""
+        self._positions.claim(cursor, batch, behind)
+        if batch.dead_letters and self._budget_runs:
+            with self._step(cursor, locks=2):
+                self._check_runs(cursor, batch)
+        with self._step(cursor, locks=2):
+            entries = self._path.land(cursor, batch)
+            cursor.flush()
+        if batch.dead_letters:
+            with self._step(cursor):
+                insert_dead_letters(cursor, self._statements, batch, self._identity)
+        if any(piece.gap_end for piece in batch.slices):
+            with self._step(cursor):
+                self._positions.store_gaps(cursor, batch)
+        failpoints.reach("after_landing")
+        return Landed(cursor, entries)
+
+    def _finish(self, batch: EncodedBatch, landed: Landed) -> Entries:
+        """Write the ledger and commit; returns what it then holds.
+
+        The positions were locked before: whoever has to find out whether this arrived waits for
+        their lock.
+        """
+        cursor = landed.transaction
+        self._positions.record(cursor, batch, landed.entries)
         try:
-            with cursor:
-                self._take_steps(cursor, steps)
-                entries = self._land(cursor, batch)
-                commit(connection, cursor, self._settings)
-        except _Fenced:
-            roll_back(connection)
-            return WriteResult(WriteStatus.FENCED)
+            with (
+                rolled_back_on_error(cursor.connection),
+                cursor,
+                self._positions.fenced(),
+            ):
+                failpoints.reach("before_commit")
+                self._land_next(batch)
+                commit(cursor.connection, cursor, self._settings)
         except CommitOutcomeLost:
-            connection.close()
+            cursor.connection.close()
+            for ahead in self._ahead.values():
+                ahead.give_up_landing()  # it may hold the lock that tells
             self._resolve(batch)
-        except BaseException:
-            roll_back(connection)
-            raise
         failpoints.reach("after_commit")
-        return WriteResult(WriteStatus.COMMITTED, entries)
+        return landed.entries
+
+    @contextmanager
+    def _step(self, cursor: Transaction, *, locks: int = 0) -> Iterator[None]:
+        """``locks`` may be waited for, those of the positions and of the table's turn, say."""
+        seconds = self._settings.statement_timeout_seconds + GRACE_SECONDS
+        seconds += locks * self._settings.lock_timeout_seconds
+        with (
+            rolled_back_on_error(cursor.connection),
+            self._positions.fenced(),
+            time_limit(cursor.connection, seconds),
+        ):
+            yield
 
     def _resolve(self, batch: EncodedBatch) -> None:
-        partitions = [piece.position.partition for piece in batch.slices]
-        if not self._resolver.was_committed(batch.batch_id, partitions):
+        if not self._resolver.was_committed(batch.batch_id, partitions_of(batch)):
             raise PostgresUnavailableError(
                 f"could not {self._doing(batch)}: the connection was lost before COMMIT arrived; "
                 "nothing was moved, a later run continues"
             )
-
-    def _sending(self, batch: EncodedBatch) -> list[Callable[[Transaction], None]]:
-        """The steps that need nothing to be locked."""
-        return [
-            lambda cursor: self._path.send(cursor, batch),
-            lambda cursor: stage_dead_letters(cursor, self._statements, batch),
-        ]
-
-    def _land(self, cursor: Transaction, batch: EncodedBatch) -> tuple[LedgerEntry, ...]:
-        """The rest of the transaction but its COMMIT; returns what the ledger then holds."""
-        entries: tuple[LedgerEntry, ...] = ()
-
-        def land(cursor: Transaction) -> None:
-            nonlocal entries
-            entries = self._path.land(cursor, batch)
-
-        steps: list[Callable[[Transaction], None]] = [
-            lambda cursor: self._lock_positions(cursor, batch),
-            lambda cursor: self._check_runs(cursor, batch),
-            land,
-            lambda cursor: insert_dead_letters(cursor, self._statements, batch, self._identity),
-            lambda cursor: self._store_gaps(cursor, batch),
-            lambda cursor: self._advance(cursor, batch, entries),
-        ]
-        self._take_steps(cursor, steps)
-        failpoints.reach("before_commit")
-        return entries
-
-    def _take_steps(
-        self, cursor: Transaction, steps: Sequence[Callable[[Transaction], None]]
-    ) -> None:
-        seconds = self._settings.statement_timeout_seconds + GRACE_SECONDS
-        for step in steps:
-            with time_limit(cursor.connection, seconds):
-                step(cursor)
-
-    def _lock_positions(self, cursor: Cursor, batch: EncodedBatch) -> None:
-        """Lock the state rows in order and compare them with what the batch continues."""
-        failpoints.reach("before_lock")
-        cursor.execute(self._statements["lock_positions"], self._partitions(batch))
-        if cursor.fetchall() != _expected(batch):
-            raise _Fenced
-        failpoints.reach("after_lock")
 
     def _check_runs(self, cursor: Cursor, batch: EncodedBatch) -> None:
         """Insist on the budget of runs that several processes share.
 
         One at a time from here to its COMMIT: what another one rejects meanwhile would not count.
         """
-        if not self._budget_runs or not batch.dead_letters:
-            return
         arguments = {**self._identity, "run_ids": self._budget_runs}
         cursor.execute(self._statements["lock_budget"], arguments)
         cursor.execute(self._statements["runs_rejected"], arguments)
         [(rejected,)] = cursor.fetchall()
         self._budget.check(replace(batch, rejected_before=int(rejected)))
 
-    def _store_gaps(self, cursor: Cursor, batch: EncodedBatch) -> None:
-        gaps = [(piece.position, piece.gap_end) for piece in batch.slices if piece.gap_end]
-        if not gaps:
-            return
-        cursor.execute(
-            self._statements["insert_gaps"],
-            {
-                **self._identity,
-                "batch_id": str(batch.batch_id),
-                "partitions": [position.partition for position, _ in gaps],
-                "incarnations": [position.incarnation for position, _ in gaps],
-                "epochs": [position.epoch for position, _ in gaps],
-                "start_offsets": [position.next_offset for position, _ in gaps],
-                "end_offsets": [gap_end for _, gap_end in gaps],
-            },
-        )
-
-    def _advance(
-        self, cursor: Cursor, batch: EncodedBatch, entries: tuple[LedgerEntry, ...]
-    ) -> None:
-        """Move the positions and write the ledger; each must touch every slice."""
-        cursor.execute(
-            self._statements["advance"],
-            {
-                **self._identity,
-                **self._origin,
-                "batch_id": str(batch.batch_id),
-                **_columns_of(batch.slices, entries),
-            },
-        )
-        moved, recorded = cursor.fetchone() or (0, 0)
-        if moved != len(batch.slices):
-            raise _Fenced
-        if recorded != len(batch.slices):
-            raise InvariantError(f"the ledger took {recorded} of {len(batch.slices)} entries")
-        failpoints.reach("after_cas")
-
-    def _has_moved(self, batch: EncodedBatch) -> bool:
-        """True where a rival moved a position: then the rows in the way may be its own."""
+    def _expect_unmoved(self, batch: EncodedBatch) -> None:
+        """Raise Fenced where a rival moved a position: the rows in the way may be its own."""
         with self._primary.look("look at the positions again") as cursor:
-            cursor.execute(self._statements["read_expected_positions"], self._partitions(batch))
-            return cursor.fetchall() != _expected(batch)
+            if self._positions.have_moved(cursor, batch):
+                raise Fenced
 
     def _without_rejects(self, batch: EncodedBatch) -> EncodedBatch:
         letters = list(batch.dead_letters)
@@ -396,39 +403,7 @@ class PostgresWriter:
                 "Nothing was moved; `kafka-pg verify` shows the state"
             )
 
-    def _partitions(self, batch: EncodedBatch) -> dict[str, Any]:
-        return {
-            **self._identity,
-            "partitions": [piece.position.partition for piece in batch.slices],
-        }
 
-
-def _expected(batch: EncodedBatch) -> list[tuple[int, int, int, str | None]]:
-    return [
-        (
-            piece.position.partition,
-            piece.position.next_offset,
-            piece.position.epoch,
-            piece.position.identity.topic_id,
-        )
-        for piece in batch.slices
-    ]
-
-
-def _columns_of(
-    slices: tuple[PartitionSlice, ...], entries: tuple[LedgerEntry, ...]
-) -> dict[str, list[Any]]:
-    tails = [piece.tail for piece in slices]
-    return {
-        "partitions": [piece.position.partition for piece in slices],
-        "start_offsets": [piece.position.next_offset for piece in slices],
-        "next_offsets": [piece.next_offset for piece in slices],
-        "incarnations": [piece.position.incarnation for piece in slices],
-        "epochs": [piece.position.epoch for piece in slices],
-        "topic_ids": [piece.position.identity.topic_id for piece in slices],
-        "tail_offsets": [tail.offset if tail else None for tail in tails],
-        "tail_timestamps": [tail.timestamp if tail else None for tail in tails],
-        "tail_digests": [tail.digest if tail else None for tail in tails],
-        **{name: [getattr(entry.counts, name) for entry in entries] for name in _COUNTS},
-        "record_bytes": [entry.record_bytes for entry in entries],
-    }
+def _connect(primary: Primary) -> None:
+    with suppress(PipelineError):
+        primary.connection()
