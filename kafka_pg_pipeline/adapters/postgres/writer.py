@@ -296,7 +296,7 @@ class PostgresWriter:
                 commit(cursor.connection, cursor, self._settings)
         except CommitOutcomeLost:
             cursor.connection.close()
-            for ahead in self._ahead.values():
+            for ahead in tuple(self._ahead.values()):
                 ahead.give_up_landing()  # it may hold the lock that tells
             self._resolve(batch)
         failpoints.reach("after_commit")
