@@ -88,7 +88,8 @@ def draw_curves(result: dict[str, Any]) -> Any:
         if key != "delay_ms":
             axes.set_xscale("log")
     speed.yaxis.set_major_formatter("{x:,.0f}")
-    speed.legend(fontsize=7)
+    speed.set_ylim(top=1.4 * speed.get_ylim()[1])  # room for the legend
+    speed.legend(fontsize=7, loc="upper left")
     return figure
 
 
