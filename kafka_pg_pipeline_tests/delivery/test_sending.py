@@ -1,7 +1,7 @@
 """A batch that is sent, and lands, while the one before it is being written."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -41,6 +41,23 @@ def batch_of(writing: Writing, first: int) -> EncodedBatch:
     return writing.make([b'{"id": %d}' % number for number in range(first, first + 10)])
 
 
+def send_two(writing: Writing) -> tuple[EncodedBatch, EncodedBatch]:
+    """The batches of 0 to 9 and 10 to 19, both on their way."""
+    first, second = batch_of(writing, 0), batch_of(writing, 10)
+    writing.writer.send(first)
+    writing.writer.send(second)
+    return first, second
+
+
+def write_with_one_ahead(writing: Writing, batches: Sequence[EncodedBatch]) -> None:
+    """As a load does: each is sent while the one before is written."""
+    writing.writer.send(batches[0])
+    for batch, following in zip(batches, [*batches[1:], None], strict=True):
+        if following is not None:
+            writing.writer.send(following)
+        assert writing.writer.write(batch).status is WriteStatus.COMMITTED
+
+
 def end_sent_transaction(bench: Bench) -> None:
     """End the backend that keeps what was sent, which a pooler may have lent."""
     assert bench.query(
@@ -52,19 +69,13 @@ def end_sent_transaction(bench: Bench) -> None:
 
 def test_batches_sent_ahead_land_in_their_order(bench: Bench, writing: Writing) -> None:
     batches = [batch_of(writing, first) for first in (0, 10, 20, 30)]
-    writing.writer.send(batches[0])
-    for batch, following in zip(batches, [*batches[1:], None], strict=True):
-        if following is not None:
-            writing.writer.send(following)
-        assert writing.writer.write(batch).status is WriteStatus.COMMITTED
+    write_with_one_ahead(writing, batches)
     assert bench.count() == 40
     writing.assert_accounted_for()
 
 
 def test_what_was_sent_and_never_written_is_not_there(bench: Bench, writing: Writing) -> None:
-    first, second = batch_of(writing, 0), batch_of(writing, 10)
-    writing.writer.send(first)
-    writing.writer.send(second)
+    first, _ = send_two(writing)
     writing.writer.write(first)
     writing.writer.close()
     assert bench.count() == 10
@@ -73,9 +84,7 @@ def test_what_was_sent_and_never_written_is_not_there(bench: Bench, writing: Wri
 
 
 def test_a_batch_whose_turn_never_came_first_is_fenced(bench: Bench, writing: Writing) -> None:
-    first, second = batch_of(writing, 0), batch_of(writing, 10)
-    writing.writer.send(first)
-    writing.writer.send(second)
+    _, second = send_two(writing)
     assert writing.writer.write(second).status is WriteStatus.FENCED
     assert bench.count() == 0
 
@@ -99,9 +108,7 @@ def test_rows_that_cannot_be_sent_are_told_when_their_batch_is_written(
     bench: Bench, writing: Writing, rejected: int
 ) -> None:
     bench.query("ALTER TABLE {table} ADD CHECK (id <> %s)", rejected)
-    first, second = batch_of(writing, 0), batch_of(writing, 10)
-    writing.writer.send(first)
-    writing.writer.send(second)
+    first, second = send_two(writing)
     results = [writing.writer.write(first), writing.writer.write(second)]
     assert {result.status for result in results} == {WriteStatus.COMMITTED}
     dead = [sum(e.counts.dead for e in result.entries) for result in results]
@@ -140,9 +147,7 @@ def count_waiting(bench: Bench) -> int:
 def test_a_batch_waits_on_the_server_for_the_commit_of_the_one_before(
     bench: Bench, writing: Writing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = batch_of(writing, 0), batch_of(writing, 10)
-    writing.writer.send(first)
-    writing.writer.send(second)
+    first, second = send_two(writing)
 
     def expect_it_to_wait() -> None:
         wait_until(lambda: count_waiting(bench) == 1)
@@ -169,9 +174,7 @@ def test_a_lock_that_came_too_late_is_asked_for_again(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_writing(bench.with_postgres(lock_timeout_seconds=0.1)) as writing:
-        first, second = batch_of(writing, 0), batch_of(writing, 10)
-        writing.writer.send(first)
-        writing.writer.send(second)
+        first, second = send_two(writing)
 
         def outlast_it() -> None:
             landing = writing.writer._ahead[second.batch_id].landing
@@ -188,9 +191,7 @@ def test_a_lock_that_came_too_late_is_asked_for_again(
 def test_a_batch_behind_one_that_is_not_committed_changes_nothing(
     bench: Bench, writing: Writing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = batch_of(writing, 0), batch_of(writing, 10)
-    writing.writer.send(first)
-    writing.writer.send(second)
+    first, _ = send_two(writing)
 
     def fail() -> None:
         wait_until(lambda: count_waiting(bench) == 1)
@@ -208,9 +209,7 @@ def test_a_batch_that_landed_does_not_hold_up_the_search_for_an_outcome(
     bench: Bench, writing: Writing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It has the lock that tells, and nobody would commit it before that is known."""
-    first, second = batch_of(writing, 0), batch_of(writing, 10)
-    writing.writer.send(first)
-    writing.writer.send(second)
+    first, second = send_two(writing)
 
     def lose_the_answer(*arguments: Any) -> None:
         commit(*arguments)
@@ -240,9 +239,7 @@ def test_closing_ends_a_batch_that_lands(bench: Bench) -> None:
         f" {schema}.wait()"
     )
     with open_writing(bench) as writing:
-        first, second = batch_of(writing, 0), batch_of(writing, 10)
-        writing.writer.send(first)
-        writing.writer.send(second)
+        first, _ = send_two(writing)
         assert writing.writer.write(first).status is WriteStatus.COMMITTED
         wait_until(lambda: bench.query(SLEEPING, f"%{schema}%") == [(1,)])
         started = time.monotonic()
@@ -265,20 +262,14 @@ def test_rows_of_another_partition_may_refer_to_the_batch_before(bench: Bench) -
             if not start:
                 values = [b'{"id": %d}' % number for number in range(10)]
             batches.append(writing.make(values, partition=start // 10 % 2))
-        writing.writer.send(batches[0])
-        for batch, following in zip(batches, [*batches[1:], None], strict=True):
-            if following is not None:
-                writing.writer.send(following)
-            assert writing.writer.write(batch).status is WriteStatus.COMMITTED
+        write_with_one_ahead(writing, batches)
         assert bench.count() == 200
         writing.assert_accounted_for()
 
 
 def test_a_rival_fences_a_batch_that_was_sent(bench: Bench, writing: Writing) -> None:
     """It moved the position when the rows were there already; they are gone with the claim."""
-    first, second = batch_of(writing, 0), batch_of(writing, 10)
-    writing.writer.send(first)
-    writing.writer.send(second)
+    first, second = send_two(writing)
     assert writing.writer.write(first).status is WriteStatus.COMMITTED
     writing.writer.close()
     with open_writing(bench) as rival:
