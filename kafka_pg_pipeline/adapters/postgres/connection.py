@@ -320,9 +320,13 @@ class Primary:
 
     def cut(self) -> None:
         """Let the call that another thread waits in fail, as on any lost connection."""
-        if self._connection is not None and not self._connection.closed:
-            with socket.socket(fileno=os.dup(self._connection.fileno())) as line:
-                _shut_down(line)
+        if self._connection is None:
+            return
+        with (
+            suppress(psycopg2.InterfaceError, OSError),  # it was just closed
+            socket.socket(fileno=os.dup(self._connection.fileno())) as line,
+        ):
+            _shut_down(line)
 
     def close(self) -> None:
         """Release the connection; safe to call twice."""
