@@ -180,6 +180,11 @@ MUTATIONS = (
         (f"{_SENDING}::test_closing_ends_a_batch_that_lands",),
     ),
     Mutation(
+        "a-frozen-server-is-waited-for",
+        (Edit(_AHEAD, "                self.primary.cut()\n", ""),),
+        (f"{_POSTGRES}::test_closing_does_not_wait_for_a_backend_that_is_frozen_while_it_lands",),
+    ),
+    Mutation(
         "outcome-by-plain-select",
         (
             Edit(

@@ -16,6 +16,7 @@ from kafka_pg_pipeline.errors import OutcomeUnknownError
 from kafka_pg_pipeline.local.postgres_server import PostgresServer
 from kafka_pg_pipeline.pipeline.load import RETRIES
 from kafka_pg_pipeline.settings.models import BatchSettings, KafkaSettings, PostgresSettings
+from kafka_pg_pipeline_tests.content.writing import open_writing
 from kafka_pg_pipeline_tests.faults.conftest import STAGED, MakeLoaders, fill
 from kafka_pg_pipeline_tests.faults.loaders import count_idle_in_transaction
 from kafka_pg_pipeline_tests.fix_proxy import Loss
@@ -205,6 +206,39 @@ def test_a_backend_that_freezes_while_rejected_rows_are_searched_is_given_up(
     assert loaders.start().wait() == 0
     assert bench.count() == 1999
     bench.assert_exactly_once()
+
+
+def test_closing_does_not_wait_for_a_backend_that_is_frozen_while_it_lands(
+    kafka: KafkaSettings, frail_bench: Bench, bench_maker: BenchMaker
+) -> None:
+    bench = bench_maker.make(kafka, frail_bench.endpoints.postgres)
+    bench.query("CREATE TABLE {table} (id integer, kafka_partition integer, kafka_offset bigint)")
+    schema = bench.stream.table.partition(".")[0]
+    bench.query(
+        f"CREATE FUNCTION {schema}.wait() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN PERFORM pg_sleep(NEW.id); RETURN NEW; END $$"
+    )
+    bench.query(
+        "CREATE TRIGGER wait BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION"
+        f" {schema}.wait()"
+    )
+    sleeping = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+    with open_writing(bench) as writing:
+        first, second = writing.make([b'{"id": 0}']), writing.make([b'{"id": 60}'])
+        writing.writer.send(first)
+        writing.writer.send(second)
+        writing.writer.write(first)
+        wait_until(lambda: bench.query(sleeping))
+        [(pid,)] = bench.query(sleeping)
+        os.kill(pid, signal.SIGSTOP)
+        started = time.monotonic()
+        try:
+            writing.writer.close()
+            assert time.monotonic() - started < 30
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    wait_until(lambda: not bench.query(sleeping))
+    assert (bench.count(), bench.positions()) == (1, {0: 1})
 
 
 # -- the outcome of COMMIT ------------------------------------------------------------------------
