@@ -13,7 +13,7 @@ from kafka_pg_pipeline.domain.letters import (
     ReplayCounts,
     StoredRecord,
 )
-from kafka_pg_pipeline.domain.offsets import Position, TopicIdentity, TopicSnapshot
+from kafka_pg_pipeline.domain.offsets import TopicIdentity, TopicSnapshot
 from kafka_pg_pipeline.domain.record_runs import RecordRun
 from kafka_pg_pipeline.domain.schemas import RegisteredSchema
 from kafka_pg_pipeline.domain.services import AccessRule, Service, ServiceTopic, ServiceUser
@@ -111,9 +111,6 @@ class ReaderFactory(Protocol):
 
 class PositionStore(Protocol):
     """The stream's positions in PostgreSQL: the only truth about where to start."""
-
-    def fetch_positions(self) -> tuple[Position, ...]:
-        """All positions of the stream's topic, ascending by partition, without a lock."""
 
     def fetch_standing(self) -> Standing:
         """The positions and the pause, as they are at one moment."""

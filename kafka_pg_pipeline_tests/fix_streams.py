@@ -160,6 +160,15 @@ class Bench:
         finally:
             connection.close()
 
+    def trigger_before_inserts(self, body: str, each: Literal["ROW", "STATEMENT"] = "ROW") -> None:
+        """Have PL/pgSQL run before rows come into the table, by a trigger ``before_insert``."""
+        self.query(
+            "CREATE FUNCTION {table}() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$ BEGIN {body} END $$;"
+            " CREATE TRIGGER before_insert BEFORE INSERT ON {table}"
+            f" FOR EACH {each} EXECUTE FUNCTION {{table}}()"
+        )
+
     def count(self) -> int:
         return int(self.query("SELECT count(*) FROM {table}")[0][0])
 

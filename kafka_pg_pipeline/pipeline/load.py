@@ -450,7 +450,8 @@ class StreamLoader:
     def _face_gap(self, run: _Run) -> None:
         """Retention overtook the run: raise with the lost range, or let the next round note it."""
         run.snapshot = self._ports.inspector.fetch_snapshot(self._stream.topic)
-        self._plan_partitions(run, run.plan.select(self._ports.positions.fetch_positions()))
+        standing = self._ports.positions.fetch_standing()
+        self._plan_partitions(run, run.plan.select(standing.positions))
 
 
 @contextmanager

@@ -312,14 +312,7 @@ def test_a_database_error_brings_no_row_along(
     monkeypatch.setattr(load, "PATIENCE_SECONDS", 0.0)
     bench.create_topic()
     bench.query("CREATE TABLE {table} (id text, kafka_partition integer, kafka_offset bigint)")
-    bench.query(
-        f"CREATE FUNCTION {bench.stream.table}_refuse() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN RAISE lock_not_available USING MESSAGE = NEW.id; END $$"
-    )
-    bench.query(
-        "CREATE TRIGGER refuse BEFORE INSERT ON {table}"
-        f" FOR EACH ROW EXECUTE FUNCTION {bench.stream.table}_refuse()"
-    )
+    bench.trigger_before_inserts("RAISE lock_not_available USING MESSAGE = NEW.id;")
     bench.produce([{"id": CANARY}])
     with pytest.raises(ContentionError) as caught:
         bench.load()
@@ -335,15 +328,7 @@ def test_a_column_of_the_name_by_which_fences_are_known_is_the_tables_own(bench:
         "CREATE TABLE {table} (id integer, next_offset bigint NOT NULL, kafka_partition integer,"
         " kafka_offset bigint)"
     )
-    schema = bench.stream.table.partition(".")[0]
-    bench.query(
-        f"CREATE FUNCTION {schema}.forget() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
-        " IF NEW.id = 3 THEN NEW.next_offset := NULL; END IF; RETURN NEW; END $$"
-    )
-    bench.query(
-        "CREATE TRIGGER forget BEFORE INSERT ON {table} FOR EACH ROW"
-        f" EXECUTE FUNCTION {schema}.forget()"
-    )
+    bench.trigger_before_inserts("IF NEW.id = 3 THEN NEW.next_offset := NULL; END IF; RETURN NEW;")
     bench.produce([{"id": n, "next_offset": n} for n in range(5)], partition=one_partition)
     report = bench.load()
     assert (report.counts.rows, report.counts.dead) == (4, 1)

@@ -253,15 +253,7 @@ def test_rows_that_a_trigger_swallows_are_counted_as_without_effect(
         "CREATE TABLE {table} (k text PRIMARY KEY, v text,"
         " kafka_partition integer, kafka_offset bigint)"
     )
-    schema = bench.stream.table.partition(".")[0]
-    bench.query(
-        f"CREATE FUNCTION {schema}.swallow() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN RETURN CASE WHEN NEW.v <> 'no' THEN NEW END; END $$"
-    )
-    bench.query(
-        "CREATE TRIGGER swallow BEFORE INSERT ON {table}"
-        f" FOR EACH ROW EXECUTE FUNCTION {schema}.swallow()"
-    )
+    bench.trigger_before_inserts("RETURN CASE WHEN NEW.v <> 'no' THEN NEW END;")
     assert load(bench, [put("a", "yes"), put("b", "no")]) == BatchCounts(rows=1, ignored=1)
     assert bench.query(ROWS) == [("a", "yes")]
     assert bets == [None]
@@ -610,15 +602,7 @@ def test_streams_that_merge_into_one_table_do_not_deadlock(
 
 def pause_before_inserts(bench: Bench) -> None:
     """Give the other session the time to delete, between the deletes and the writes of one."""
-    schema = bench.stream.table.partition(".")[0]
-    bench.query(
-        f"CREATE FUNCTION {schema}.pause() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN PERFORM pg_sleep(0.1); RETURN NULL; END $$"
-    )
-    bench.query(
-        "CREATE TRIGGER pause BEFORE INSERT ON {table}"
-        f" FOR EACH STATEMENT EXECUTE FUNCTION {schema}.pause()"
-    )
+    bench.trigger_before_inserts("PERFORM pg_sleep(0.1); RETURN NULL;", each="STATEMENT")
 
 
 def count_deadlocks(bench: Bench) -> int:

@@ -425,14 +425,7 @@ def test_a_replay_waits_until_positions_were_moved(bench: Bench) -> None:
 
 def test_a_trigger_that_swallows_rows_leaves_letters_as_they_were(bench: Bench) -> None:
     bench = with_large_ids(bench)
-    bench.query(
-        f"CREATE FUNCTION {bench.stream.table}_drop() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN RETURN NULL; END $$"
-    )
-    bench.query(
-        "CREATE TRIGGER swallow BEFORE INSERT ON {table}"
-        f" FOR EACH ROW EXECUTE FUNCTION {bench.stream.table}_drop()"
-    )
+    bench.trigger_before_inserts("RETURN NULL;")
     with pytest.raises(TargetError, match="swallows rows"):
         replay(bench)
     assert bench.query(OPEN) == [(3,)]

@@ -229,15 +229,8 @@ def test_a_batch_that_landed_does_not_hold_up_the_search_for_an_outcome(
 
 
 def test_closing_ends_a_batch_that_lands(bench: Bench) -> None:
+    bench.trigger_before_inserts("IF NEW.id = 15 THEN PERFORM pg_sleep(60); END IF; RETURN NEW;")
     schema = bench.stream.table.partition(".")[0]
-    bench.query(
-        f"CREATE FUNCTION {schema}.wait() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN IF NEW.id = 15 THEN PERFORM pg_sleep(60); END IF; RETURN NEW; END $$"
-    )
-    bench.query(
-        "CREATE TRIGGER wait BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION"
-        f" {schema}.wait()"
-    )
     with open_writing(bench) as writing:
         first, _ = send_two(writing)
         assert writing.writer.write(first).status is WriteStatus.COMMITTED

@@ -213,15 +213,7 @@ def test_closing_does_not_wait_for_a_backend_that_is_frozen_while_it_lands(
 ) -> None:
     bench = bench_maker.make(kafka, frail_bench.endpoints.postgres)
     bench.query("CREATE TABLE {table} (id integer, kafka_partition integer, kafka_offset bigint)")
-    schema = bench.stream.table.partition(".")[0]
-    bench.query(
-        f"CREATE FUNCTION {schema}.wait() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN PERFORM pg_sleep(NEW.id); RETURN NEW; END $$"
-    )
-    bench.query(
-        "CREATE TRIGGER wait BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION"
-        f" {schema}.wait()"
-    )
+    bench.trigger_before_inserts("PERFORM pg_sleep(NEW.id); RETURN NEW;")
     sleeping = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
     with open_writing(bench) as writing:
         first, second = writing.make([b'{"id": 0}']), writing.make([b'{"id": 60}'])
@@ -372,20 +364,13 @@ def test_a_read_only_node_moves_nothing_and_says_so(
 
 def test_a_full_disk_moves_nothing(frail_bench: Bench, make_loaders: MakeLoaders) -> None:
     """Row 17 without a disk: the server says 53100 through a trigger."""
-    frail_bench.query(
-        "CREATE FUNCTION {schema}.refuse() RETURNS trigger LANGUAGE plpgsql AS"
-        " $$ BEGIN RAISE EXCEPTION 'no space' USING ERRCODE = 'disk_full'; END $$"
-    )
-    frail_bench.query(
-        "CREATE TRIGGER is_full BEFORE INSERT ON {table}"
-        " FOR EACH ROW EXECUTE FUNCTION {schema}.refuse()"
-    )
+    frail_bench.trigger_before_inserts("RAISE EXCEPTION 'no space' USING ERRCODE = 'disk_full';")
     loaders = make_loaders(frail_bench).impatient()
     positions = frail_bench.positions()
     assert "53100" in loaders.start().fail()
     assert (frail_bench.count(), frail_bench.positions()) == (1000, positions)
     assert frail_bench.query("SELECT count(*) FROM {schema}.dead_letter") == [(0,)]
-    frail_bench.query("DROP TRIGGER is_full ON {table}")
+    frail_bench.query("DROP TRIGGER before_insert ON {table}")
     assert loaders.load()["rows"] == 1000
     frail_bench.assert_exactly_once()
 

@@ -49,12 +49,11 @@ class BatchPositions:
         whoever has locked them, or those of the partitions that the batch comes ``behind``.
         """
         failpoints.reach("before_lock")
-        own = partitions_of(batch)
+        partitions = sorted({*partitions_of(batch), *behind})
         cursor.defer(
-            self._statements["lock_positions"],
-            {**self._identity, "partitions": sorted({*own, *behind})},
+            self._statements["lock_positions"], {**self._identity, "partitions": partitions}
         )
-        cursor.defer(self._statements["claim"], {**self._identity, **_ends_of(batch.slices)})
+        cursor.defer(self._statements["claim"], {**self._identity, **_moves_of(batch.slices)})
 
     def have_moved(self, cursor: Cursor, batch: EncodedBatch) -> bool:
         """Whether a rival moved one; to be asked without a lock."""
@@ -93,7 +92,7 @@ class BatchPositions:
                 **self._identity,
                 **self._origin,
                 "batch_id": str(batch.batch_id),
-                **_columns_of(batch.slices, entries),
+                **_lines_of(batch.slices, entries),
             },
         )
 
@@ -130,13 +129,19 @@ def _expected(batch: EncodedBatch) -> list[tuple[int, int, int, str | None]]:
     ]
 
 
-def _ends_of(slices: tuple[PartitionSlice, ...]) -> dict[str, list[Any]]:
-    tails = [piece.tail for piece in slices]
+def _starts_of(slices: tuple[PartitionSlice, ...]) -> dict[str, list[Any]]:
     return {
         "partitions": [piece.position.partition for piece in slices],
         "start_offsets": [piece.position.next_offset for piece in slices],
-        "next_offsets": [piece.next_offset for piece in slices],
         "epochs": [piece.position.epoch for piece in slices],
+    }
+
+
+def _moves_of(slices: tuple[PartitionSlice, ...]) -> dict[str, list[Any]]:
+    tails = [piece.tail for piece in slices]
+    return {
+        **_starts_of(slices),
+        "next_offsets": [piece.next_offset for piece in slices],
         "topic_ids": [piece.position.identity.topic_id for piece in slices],
         "tail_offsets": [tail.offset if tail else None for tail in tails],
         "tail_timestamps": [tail.timestamp if tail else None for tail in tails],
@@ -144,14 +149,12 @@ def _ends_of(slices: tuple[PartitionSlice, ...]) -> dict[str, list[Any]]:
     }
 
 
-def _columns_of(
+def _lines_of(
     slices: tuple[PartitionSlice, ...], entries: tuple[LedgerEntry, ...]
 ) -> dict[str, list[Any]]:
     return {
-        "partitions": [piece.position.partition for piece in slices],
-        "start_offsets": [piece.position.next_offset for piece in slices],
+        **_starts_of(slices),
         "incarnations": [piece.position.incarnation for piece in slices],
-        "epochs": [piece.position.epoch for piece in slices],
         **{name: [getattr(entry.counts, name) for entry in entries] for name in _COUNTS},
         "record_bytes": [entry.record_bytes for entry in entries],
     }

@@ -109,8 +109,7 @@ def time_limit(connection: Connection, seconds: float) -> Iterator[None]:
 
     The blocked call then fails as on any lost connection.
     """
-    descriptor = os.dup(connection.fileno())
-    with socket.socket(fileno=descriptor) as line:
+    with _line_of(connection) as line:
         timer = threading.Timer(seconds, _shut_down, args=(line,))
         timer.daemon = True
         timer.start()
@@ -119,6 +118,11 @@ def time_limit(connection: Connection, seconds: float) -> Iterator[None]:
         finally:
             timer.cancel()
             timer.join()
+
+
+def _line_of(connection: Connection) -> socket.socket:
+    """The connection's socket once more, which the caller closes and which outlives libpq's own."""
+    return socket.socket(fileno=os.dup(connection.fileno()))
 
 
 def _shut_down(line: socket.socket) -> None:
@@ -195,21 +199,24 @@ class Transaction(Cursor):
     def flush(self) -> None:
         """Run what was deferred, if nothing else has taken it along."""
         if self._ahead:
-            ahead, self._ahead = self._ahead, b""
-            super().execute(ahead)
+            super().execute(self._take_ahead())
 
     def execute(self, query: Any, vars: Any = None) -> None:  # noqa: A002 - psycopg2's name
         """Run a statement, behind what was deferred."""
-        if not self._ahead:
+        if self._ahead:
+            super().execute(self._take_ahead() + self.mogrify(query, vars))
+        else:
             super().execute(query, vars)
-            return
-        ahead, self._ahead = self._ahead, b""
-        super().execute(ahead + self.mogrify(query, vars))
 
     def copy_expert(self, sql: Any, file: Any, size: int = 8192) -> None:
         """Run a COPY likewise: libpq goes on to where a COPY begins."""
+        super().copy_expert(
+            self._take_ahead() + self.mogrify(sql) if self._ahead else sql, file, size
+        )
+
+    def _take_ahead(self) -> bytes:
         ahead, self._ahead = self._ahead, b""
-        super().copy_expert(ahead + self.mogrify(sql) if ahead else sql, file, size)
+        return ahead
 
 
 class _LookingCursor(Cursor):
@@ -324,7 +331,7 @@ class Primary:
             return
         with (
             suppress(psycopg2.InterfaceError, OSError),  # it was just closed
-            socket.socket(fileno=os.dup(self._connection.fileno())) as line,
+            _line_of(self._connection) as line,
         ):
             _shut_down(line)
 
